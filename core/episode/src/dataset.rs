@@ -1,0 +1,207 @@
+use crate::Result;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A decoded picture: RGB, 8 bits a channel, rows from the top, `rgb.len() == width * height * 3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Columns in pixels.
+    pub width: u32,
+    /// Rows in pixels.
+    pub height: u32,
+    /// `[height, width, 3]`, row-major.
+    pub rgb: Vec<u8>,
+}
+
+impl Image {
+    /// A picture of one colour.
+    pub fn filled(width: u32, height: u32, rgb: [u8; 3]) -> Self {
+        Self {
+            width,
+            height,
+            rgb: rgb.repeat(width as usize * height as usize),
+        }
+    }
+
+    /// Colour at column `x`, row `y`; `None` outside.
+    pub fn pixel(&self, x: u32, y: u32) -> Option<[u8; 3]> {
+        if x >= self.width || y >= self.height {
+            return None;
+        }
+        let at = (y as usize * self.width as usize + x as usize) * 3;
+        self.rgb.get(at..at + 3).and_then(|p| p.try_into().ok())
+    }
+}
+
+/// A camera of a dataset and the size of its pictures in pixels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraInfo {
+    /// The dataset's own name, without the format's prefix (`image_0`, `static`).
+    pub name: String,
+    /// Columns in pixels.
+    pub width: u32,
+    /// Rows in pixels.
+    pub height: u32,
+}
+
+/// What a dataset says about itself. `gazelab data info --json` prints it as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatasetInfo {
+    /// `lerobot-v3.0`, `rlds` or `tabletop` (generated).
+    pub format: String,
+    /// The dataset's folder.
+    pub path: PathBuf,
+    /// A short name to show.
+    pub name: String,
+    /// Control steps a second, when the dataset says so.
+    pub fps: Option<f32>,
+    /// Number of episodes.
+    pub episodes: usize,
+    /// Steps of all episodes together.
+    pub frames: usize,
+    /// Cameras, in the order of [`Dataset::image`]'s index.
+    pub cameras: Vec<CameraInfo>,
+    /// Distinct instructions in the order in which episodes first use them.
+    pub instructions: Vec<String>,
+    /// One name a component of an action.
+    pub action_names: Vec<String>,
+    /// One name a component of the proprioceptive state; empty when there is none.
+    pub state_names: Vec<String>,
+    /// Whether any camera has exact target and goal masks.
+    pub has_masks: bool,
+    /// Faults that leave the rest usable, each naming its file.
+    pub warnings: Vec<String>,
+}
+
+/// One episode, without its pictures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpisodeMeta {
+    /// Position in the dataset, from 0.
+    pub index: usize,
+    /// Number of steps.
+    pub length: usize,
+    /// What the robot was told; empty when the dataset has no instruction.
+    pub instruction: Arc<str>,
+}
+
+/// Per-step vectors of one episode, in the dataset's own units.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Signals {
+    /// Components of an action, A.
+    pub action_dim: usize,
+    /// Components of a state, S; 0 when there is none.
+    pub state_dim: usize,
+    /// `[T, A]`, row-major.
+    pub actions: Vec<f32>,
+    /// `[T, S]`, row-major.
+    pub states: Vec<f32>,
+}
+
+impl Signals {
+    /// Number of steps T.
+    pub fn steps(&self) -> usize {
+        let rows = |len: usize, dim: usize| len.checked_div(dim);
+        rows(self.actions.len(), self.action_dim)
+            .or_else(|| rows(self.states.len(), self.state_dim))
+            .unwrap_or(0)
+    }
+
+    /// Action of one step, `[A]`; `None` past the end.
+    pub fn action(&self, step: usize) -> Option<&[f32]> {
+        self.actions
+            .get(step * self.action_dim..(step + 1) * self.action_dim)
+    }
+
+    /// State of one step, `[S]`; `None` past the end.
+    pub fn state(&self, step: usize) -> Option<&[f32]> {
+        self.states
+            .get(step * self.state_dim..(step + 1) * self.state_dim)
+    }
+}
+
+/// Which of the two exact masks of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Region {
+    /// The object to act on.
+    Target,
+    /// Where it should go.
+    Goal,
+}
+
+/// A set of pixels of one picture, rows from the top, `bits.len() == width * height`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PixelMask {
+    /// Columns in pixels.
+    pub width: u32,
+    /// Rows in pixels.
+    pub height: u32,
+    /// `[height, width]`, row-major.
+    pub bits: Vec<bool>,
+}
+
+impl PixelMask {
+    /// A mask without pixels.
+    pub fn empty(width: u32, height: u32) -> Self {
+        Self {
+            width,
+            height,
+            bits: vec![false; width as usize * height as usize],
+        }
+    }
+
+    /// Number of pixels in the mask.
+    pub fn count(&self) -> usize {
+        self.bits.iter().filter(|b| **b).count()
+    }
+
+    /// The smallest box around the mask, `[x0, y0, x1, y1]` in pixels with x1 and y1 exclusive; `None` when empty.
+    pub fn bounds(&self) -> Option<[u32; 4]> {
+        if self.width == 0 {
+            return None;
+        }
+        let mut bounds: Option<[u32; 4]> = None;
+        for (y, row) in (0u32..).zip(self.bits.chunks_exact(self.width as usize)) {
+            for (x, _) in (0u32..).zip(row).filter(|(_, bit)| **bit) {
+                let b = bounds.get_or_insert([x, y, x + 1, y + 1]);
+                *b = [b[0].min(x), b[1].min(y), b[2].max(x + 1), b[3].max(y + 1)];
+            }
+        }
+        bounds
+    }
+}
+
+/// A set of episodes with random access to every frame. Every method may be called from several threads at once.
+///
+/// Indices count from 0. An index past the end is [`Error::OutOfRange`](crate::Error::OutOfRange); a frame whose bytes
+/// are unsound is an error for that frame only.
+pub trait Dataset: Send + Sync {
+    /// What was found when the dataset was opened.
+    fn info(&self) -> &DatasetInfo;
+
+    /// Length and instruction of one episode.
+    fn episode(&self, episode: usize) -> Result<EpisodeMeta>;
+
+    /// Actions and states of one episode.
+    fn signals(&self, episode: usize) -> Result<Arc<Signals>>;
+
+    /// One picture; `camera` indexes [`DatasetInfo::cameras`].
+    fn image(&self, episode: usize, step: usize, camera: usize) -> Result<Arc<Image>>;
+
+    /// The exact mask of a region, `None` when the dataset has none for this camera.
+    fn mask(
+        &self,
+        episode: usize,
+        step: usize,
+        camera: usize,
+        region: Region,
+    ) -> Result<Option<Arc<PixelMask>>>;
+
+    /// Whether pictures are made on demand rather than read from a file.
+    fn is_generated(&self) -> bool {
+        false
+    }
+}
+
+/// A dataset as panes and trainers share it.
+pub type SharedDataset = Arc<dyn Dataset>;
