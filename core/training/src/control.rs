@@ -1,0 +1,127 @@
+//! `control.ron`, what the user wants now, and `status.ron`, what the trainer says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::Document;
+use crate::spec::RunSpec;
+use crate::state::{State, Wish};
+
+/// What the user wants now, with the values that may change while the run is under way.
+///
+/// Read by the trainer between steps. Changing it never changes the trained model: what is computed stands in
+/// `run.ron`, which is written once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Layout version of the file.
+    #[serde(default)]
+    pub version: u32,
+    /// Go on, pause or stop.
+    pub wish: Wish,
+    /// Steps between two lines of `metrics.jsonl`.
+    pub log_every: u64,
+    /// Steps between two measurements of the early error.
+    pub early_every: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+    /// How many of the newest checkpoints stay.
+    pub keep_checkpoints: usize,
+}
+
+impl Control {
+    /// The controls a run starts with.
+    pub fn of(spec: &RunSpec) -> Self {
+        Self {
+            version: Self::VERSION,
+            wish: Wish::Run,
+            log_every: spec.log_every,
+            early_every: spec.early_every,
+            checkpoint_every: spec.checkpoint_every,
+            keep_checkpoints: spec.keep_checkpoints,
+        }
+    }
+}
+
+impl Document for Control {
+    const WHAT: &'static str = "the controls of a run";
+    const VERSION: u32 = 1;
+}
+
+/// What the trainer says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Layout version of the file.
+    #[serde(default)]
+    pub version: u32,
+    /// Where the run stands.
+    pub state: State,
+    /// Steps done.
+    pub step: u64,
+    /// Steps to do.
+    pub steps: u64,
+    /// Recent speed; zero before the first steps and while paused.
+    pub steps_per_s: f64,
+    /// Machine the trainer is, or last was, on.
+    pub host: String,
+    /// Process id of the trainer on that machine; zero before the first start.
+    pub pid: u32,
+    /// Last sign of life, in milliseconds since 1970.
+    pub heartbeat: u64,
+    /// The device in words; empty before the first start.
+    pub device: String,
+    /// Why the run failed: message and causes, outermost first.
+    pub error: Option<Vec<String>>,
+}
+
+impl Status {
+    /// The status of a run that nobody has started.
+    pub fn queued(steps: u64) -> Self {
+        Self {
+            version: Self::VERSION,
+            state: State::Queued,
+            step: 0,
+            steps,
+            steps_per_s: 0.0,
+            host: String::new(),
+            pid: 0,
+            heartbeat: now_ms(),
+            device: String::new(),
+            error: None,
+        }
+    }
+
+    /// Seconds to the end at the present speed; `None` while that is unknown.
+    pub fn seconds_left(&self) -> Option<f64> {
+        (self.state == State::Running && self.steps_per_s > 0.0)
+            .then(|| self.steps.saturating_sub(self.step) as f64 / self.steps_per_s)
+    }
+
+    /// The same status, seen without a living trainer behind it.
+    ///
+    /// A trainer that was killed leaves "Running" behind; whoever finds its lock free knows better.
+    pub(crate) fn interrupted(mut self) -> Self {
+        self.error = Some(vec![
+            format!(
+                "interrupted: the trainer (process {} on {}) ended without a word while the run was {}",
+                self.pid, self.host, self.state
+            ),
+            "resume continues from the last checkpoint".to_owned(),
+        ]);
+        self.state = State::Failed;
+        self.steps_per_s = 0.0;
+        self
+    }
+}
+
+impl Document for Status {
+    const WHAT: &'static str = "the status of a run";
+    const VERSION: u32 = 1;
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}

@@ -1,0 +1,297 @@
+//! The run directory: the only interface between a trainer and everybody else.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::control::{Control, Status, now_ms};
+use crate::error::{Error, Result};
+use crate::files::{Document, read_document, step_folders, step_name, write_document};
+use crate::metrics::{MetricRow, MetricsReader};
+use crate::spec::RunSpec;
+use crate::state::{State, Wish};
+
+/// A folder that holds one run. Cheap to clone; every call reads the files as they are now.
+///
+/// ```text
+/// run.ron         what was asked; written once
+/// control.ron     what the user wants now
+/// status.ron      what the trainer says
+/// run.lock        held by the living trainer, released by the system when it dies
+/// metrics.jsonl   one line per logged step
+/// log.txt         what a trainer started by `spawn` printed
+/// checkpoints/step-00000500/   model.safetensors, model.json, optimizer.safetensors, state.json
+/// probes/step-00000500/        frame-0.safetensors … (attncap/1)
+/// ```
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    root: PathBuf,
+    spec: Arc<RunSpec>,
+}
+
+impl RunDir {
+    /// Makes a run directory for `spec` at `path`, which must not exist or be empty. The run is `Queued`.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] when files are there already, [`Error::Spec`] when the description makes no sense.
+    pub fn create(path: &Path, spec: &RunSpec) -> Result<Self> {
+        spec.check()?;
+        let occupied = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(_) => path.exists(),
+        };
+        if occupied {
+            return Err(Error::Occupied {
+                path: path.to_owned(),
+            });
+        }
+        fs::create_dir_all(path).map_err(Error::io("create the run directory", path))?;
+        let spec = RunSpec {
+            version: RunSpec::VERSION,
+            ..spec.clone()
+        };
+        let run = Self {
+            root: path.to_owned(),
+            spec: Arc::new(spec),
+        };
+        write_document(&run.control_path(), &Control::of(&run.spec))?;
+        write_document(&run.status_path(), &Status::queued(run.spec.schedule.steps))?;
+        // Last, because a folder with `run.ron` is a run.
+        write_document(&run.root.join(SPEC), &*run.spec)?;
+        Ok(run)
+    }
+
+    /// Opens an existing run directory.
+    ///
+    /// # Errors
+    /// [`Error::NotARun`] without `run.ron`; [`Error::Newer`] when a newer program wrote it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = path.join(SPEC);
+        if !file.is_file() {
+            return Err(Error::NotARun { path: file });
+        }
+        let spec: RunSpec = read_document(&file)?;
+        spec.check()?;
+        Ok(Self {
+            root: path.to_owned(),
+            spec: Arc::new(spec),
+        })
+    }
+
+    /// Whether `path` looks like a run directory.
+    pub fn is_run(path: &Path) -> bool {
+        path.join(SPEC).is_file()
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// What was asked.
+    pub fn spec(&self) -> &Arc<RunSpec> {
+        &self.spec
+    }
+
+    /// Where the run stands. A run whose trainer vanished is `Failed`, whatever its file still says.
+    pub fn status(&self) -> Result<Status> {
+        let path = self.status_path();
+        if !path.exists() {
+            // A folder written by hand holds `run.ron` alone.
+            return Ok(Status::queued(self.spec.schedule.steps));
+        }
+        let status: Status = read_document(&path)?;
+        if !status.state.needs_trainer() || self.has_trainer()? {
+            return Ok(status);
+        }
+        // Between reading the file and looking at the lock the trainer may have ended properly.
+        let status: Status = read_document(&path)?;
+        if status.state.needs_trainer() {
+            Ok(status.interrupted())
+        } else {
+            Ok(status)
+        }
+    }
+
+    /// What the user wants now.
+    pub fn control(&self) -> Result<Control> {
+        let path = self.control_path();
+        if path.exists() {
+            read_document(&path)
+        } else {
+            Ok(Control::of(&self.spec))
+        }
+    }
+
+    /// Replaces the controls.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] when an interval is zero.
+    pub fn set_control(&self, control: &Control) -> Result<()> {
+        if control.log_every == 0 || control.checkpoint_every == 0 || control.keep_checkpoints == 0
+        {
+            return Err(Error::Spec(
+                "log_every, checkpoint_every and keep_checkpoints must be at least 1".to_owned(),
+            ));
+        }
+        let control = Control {
+            version: Control::VERSION,
+            ..control.clone()
+        };
+        write_document(&self.control_path(), &control)
+    }
+
+    /// Says what the user wants. The trainer obeys between two steps; stopping a run that has not been started
+    /// cancels it at once.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the run's state does not allow it, with what to do instead. To go on with a run that
+    /// has no living trainer use [`resume`](crate::resume).
+    pub fn set_wish(&self, wish: Wish) -> Result<()> {
+        let status = self.status()?;
+        status.state.accepts(wish).map_err(|why| Error::Refused {
+            wish,
+            state: status.state,
+            why,
+            path: self.root.clone(),
+        })?;
+        self.set_control(&Control {
+            wish,
+            ..self.control()?
+        })?;
+        if status.state == State::Queued && wish == Wish::Stop {
+            match self.lock(Duration::ZERO) {
+                Ok(_lock) => {
+                    let state = self.status()?.state.step_to(State::Stopped)?;
+                    let status = Status {
+                        state,
+                        heartbeat: now_ms(),
+                        ..self.status()?
+                    };
+                    write_document(&self.status_path(), &status)?;
+                }
+                // A trainer has just started; it reads the wish by itself.
+                Err(Error::Busy { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole `metrics.jsonl`. To follow a living run keep a [`metrics_reader`](Self::metrics_reader).
+    pub fn metrics(&self) -> Result<Vec<MetricRow>> {
+        let mut reader = self.metrics_reader();
+        reader.poll()?;
+        Ok(reader.rows().to_vec())
+    }
+
+    /// A reader that follows `metrics.jsonl`.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        MetricsReader::new(self.metrics_path())
+    }
+
+    /// Complete checkpoints, oldest first, with the steps done in each.
+    pub fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>> {
+        step_folders(&self.checkpoints_path())
+    }
+
+    /// The newest complete checkpoint.
+    pub fn latest_checkpoint(&self) -> Result<Option<(u64, PathBuf)>> {
+        Ok(self.checkpoints()?.pop())
+    }
+
+    /// Folders of attention captures by training step, oldest first. Each holds one `attncap/1` file per probe
+    /// frame, named `frame-0.safetensors` and so on; the same number is the same frame at every step.
+    pub fn probes(&self) -> Result<Vec<(u64, PathBuf)>> {
+        step_folders(&self.root.join("probes"))
+    }
+
+    /// Where a trainer started by [`spawn`](crate::spawn) prints to.
+    pub fn log_path(&self) -> PathBuf {
+        self.root.join("log.txt")
+    }
+
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    pub(crate) fn checkpoints_path(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    pub(crate) fn checkpoint_path(&self, step: u64) -> PathBuf {
+        self.checkpoints_path().join(step_name(step))
+    }
+
+    pub(crate) fn probes_path(&self) -> PathBuf {
+        self.root.join("probes")
+    }
+
+    pub(crate) fn control_path(&self) -> PathBuf {
+        self.root.join("control.ron")
+    }
+
+    pub(crate) fn status_path(&self) -> PathBuf {
+        self.root.join("status.ron")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("run.lock")
+    }
+
+    /// Whether a living trainer holds the run.
+    fn has_trainer(&self) -> Result<bool> {
+        let path = self.lock_path();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::io("open the lock", &path)(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(Error::io("test the lock", &path)(error)),
+        }
+    }
+
+    /// Takes the run for this process, waiting up to `patience` for others to let go.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another trainer holds it.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<RunLock> {
+        let path = self.lock_path();
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io("open the lock", &path))?;
+        let started = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(RunLock { _file: file }),
+                Err(TryLockError::WouldBlock) if started.elapsed() < patience => {
+                    // A reader that looks whether the trainer lives holds the lock for a moment.
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Busy {
+                        path: self.root.clone(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(Error::io("take the lock", &path)(error));
+                }
+            }
+        }
+    }
+}
+
+const SPEC: &str = "run.ron";
+
+/// Held by the one trainer of a run. The system releases it when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct RunLock {
+    _file: File,
+}
