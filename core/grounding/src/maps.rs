@@ -1,0 +1,302 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::selection::{HeadSelection, SinkRule};
+use crate::{Error, Grid, Result, sinks};
+
+/// Largest sum of an attention row; the excess over one leaves room for weights stored as f16.
+pub(crate) const MAX_ROW_SUM: f64 = 1.01;
+
+/// One attention head, by its position in the capture (not its number in the model).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HeadId {
+    /// Index into [`crate::Capture::layers`].
+    pub layer: u16,
+    /// Index into [`crate::Capture::heads`].
+    pub head: u16,
+}
+
+/// What is known about sink tokens, one entry per token.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sinks {
+    /// The verdict.
+    Verdict(Arc<[bool]>),
+    /// The statistic φ of [`crate::sink_phi`], so that the threshold can still be moved.
+    Phi {
+        /// One value per token.
+        phi: Arc<[f64]>,
+        /// Width of the hidden states that φ was measured on.
+        width: usize,
+    },
+}
+
+impl Sinks {
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Verdict(verdict) => verdict.len(),
+            Self::Phi { phi, .. } => phi.len(),
+        }
+    }
+
+    /// Whether there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Which tokens are sinks.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when the rule cannot fire at this width.
+    pub fn verdict(&self, rule: SinkRule) -> Result<Vec<bool>> {
+        match self {
+            Self::Verdict(verdict) => Ok(verdict.to_vec()),
+            Self::Phi { phi, width } => sinks::detect(phi, *width, rule),
+        }
+    }
+
+    /// The same for a selection of tokens.
+    pub(crate) fn gather(&self, tokens: &[usize]) -> Option<Self> {
+        fn pick<T: Copy>(values: &[T], tokens: &[usize]) -> Option<Arc<[T]>> {
+            tokens.iter().map(|&t| values.get(t).copied()).collect()
+        }
+        Some(match self {
+            Self::Verdict(verdict) => Self::Verdict(pick(verdict, tokens)?),
+            Self::Phi { phi, width } => Self::Phi {
+                phi: pick(phi, tokens)?,
+                width: *width,
+            },
+        })
+    }
+}
+
+/// Attention of one query token to the patches of one view: `[layers, heads, P]`.
+///
+/// Weights are after the softmax and not renormalised, so the sum of a map is the share of attention that goes to the
+/// view. They are kept as f32 as captured; all arithmetic on them is f64.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HeadMaps {
+    /// Patch grid of the view.
+    pub grid: Grid,
+    /// Captured layers.
+    pub n_layers: usize,
+    /// Captured heads per layer.
+    pub n_heads: usize,
+    /// `[layers, heads, P]`, row-major.
+    pub data: Arc<[f32]>,
+    /// Number in the model of every captured layer; `0..n_layers` unless the capture leaves some out.
+    pub layers: Arc<[u32]>,
+    /// Sink tokens among the patches, where known.
+    pub sinks: Option<Sinks>,
+    /// `[P]` mean over heads, layers and at least two query tokens of the frame: what
+    /// [`crate::Aggregate::MeanSubtracted`] subtracts.
+    pub baseline: Option<Arc<[f64]>>,
+}
+
+impl HeadMaps {
+    /// Maps of `n_layers` × `n_heads` heads on a grid, checked.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::NonFinite`], [`Error::Negative`] or [`Error::RowSum`], sought in this order over the
+    /// whole tensor; the first offending flat index is reported.
+    pub fn new(
+        grid: Grid,
+        n_layers: usize,
+        n_heads: usize,
+        data: impl Into<Arc<[f32]>>,
+    ) -> Result<Self> {
+        let data = data.into();
+        check_attention(&data, grid, &[n_layers, n_heads])?;
+        Self::trusted(grid, (0..n_layers as u32).collect(), n_heads, data)
+    }
+
+    /// Maps whose weights were checked before.
+    pub(crate) fn trusted(
+        grid: Grid,
+        layers: Arc<[u32]>,
+        n_heads: usize,
+        data: Arc<[f32]>,
+    ) -> Result<Self> {
+        let n_layers = layers.len();
+        let most = usize::from(u16::MAX) + 1;
+        if n_layers > most || n_heads > most {
+            return Err(Error::Shape(format!(
+                "{n_layers} layers of {n_heads} heads, at most {most} are possible"
+            )));
+        }
+        Ok(Self {
+            grid,
+            n_layers,
+            n_heads,
+            data,
+            layers,
+            sinks: None,
+            baseline: None,
+        })
+    }
+
+    /// Adds the sink tokens among the patches.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one entry per patch.
+    pub fn with_sinks(mut self, sinks: Sinks) -> Result<Self> {
+        self.grid.check_len(sinks.len())?;
+        self.sinks = Some(sinks);
+        Ok(self)
+    }
+
+    /// Adds the numbers that the captured layers have in the model.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one per layer, ascending.
+    pub fn with_layers(mut self, layers: impl Into<Arc<[u32]>>) -> Result<Self> {
+        self.layers = layers.into();
+        if self.layers.len() != self.n_layers || !self.layers.is_sorted_by(|a, b| a < b) {
+            return Err(Error::Shape(format!(
+                "layer numbers {:?} for {} layers",
+                self.layers, self.n_layers
+            )));
+        }
+        Ok(self)
+    }
+
+    /// Adds the mean over the query tokens of the frame, for [`crate::Aggregate::MeanSubtracted`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one value per patch, [`Error::NonFinite`] when one is not finite.
+    pub fn with_baseline(mut self, baseline: impl Into<Arc<[f64]>>) -> Result<Self> {
+        let baseline = baseline.into();
+        self.grid.check_len(baseline.len())?;
+        if let Some(index) = baseline.iter().position(|v| !v.is_finite()) {
+            return Err(Error::NonFinite { index });
+        }
+        self.baseline = Some(baseline);
+        Ok(self)
+    }
+
+    /// Number of patches.
+    pub fn n_patches(&self) -> usize {
+        self.grid.len()
+    }
+
+    /// Map of one head, empty when there is no such head.
+    pub fn head(&self, layer: usize, head: usize) -> &[f32] {
+        if layer >= self.n_layers || head >= self.n_heads {
+            return &[];
+        }
+        let p = self.grid.len();
+        let start = (layer * self.n_heads + head) * p;
+        self.data.get(start..start + p).unwrap_or_default()
+    }
+
+    /// Maps of all heads with their ids, layer by layer.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (HeadId, &[f32])> {
+        let heads = self.n_heads.max(1);
+        self.data
+            .chunks_exact(self.grid.len().max(1))
+            .enumerate()
+            .map(move |(flat, map)| {
+                (
+                    HeadId {
+                        layer: (flat / heads) as u16,
+                        head: (flat % heads) as u16,
+                    },
+                    map,
+                )
+            })
+    }
+
+    /// The map of a head that a selection names.
+    pub(crate) fn get(&self, id: HeadId) -> Result<&[f32]> {
+        let map = self.head(id.layer.into(), id.head.into());
+        if map.is_empty() {
+            return Err(Error::Option(format!(
+                "head {} of layer {} does not exist among {} layers of {} heads",
+                id.head, id.layer, self.n_layers, self.n_heads
+            )));
+        }
+        Ok(map)
+    }
+
+    /// Which patches the selection's sink filter removes; `None` when it is off.
+    pub(crate) fn filtered_patches(&self, selection: &HeadSelection) -> Result<Option<Vec<bool>>> {
+        if !selection.sinks.apply {
+            return Ok(None);
+        }
+        self.sink_patches(selection.sinks.rule).map(Some)
+    }
+
+    /// Which patches are sinks.
+    pub(crate) fn sink_patches(&self, rule: SinkRule) -> Result<Vec<bool>> {
+        self.sinks.as_ref().ok_or(Error::NoSinks)?.verdict(rule)
+    }
+}
+
+/// Checks post-softmax attention `[lead.., P]`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::NonFinite`], [`Error::Negative`], [`Error::RowSum`], in this order over the whole tensor.
+pub(crate) fn check_attention(data: &[f32], grid: Grid, lead: &[usize]) -> Result<()> {
+    let rows = lead.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let len = rows.and_then(|rows| rows.checked_mul(grid.rows)?.checked_mul(grid.cols));
+    if len != Some(data.len()) || data.is_empty() {
+        return Err(Error::Shape(format!(
+            "{} weights for {lead:?} maps of {} rows and {} columns",
+            data.len(),
+            grid.rows,
+            grid.cols
+        )));
+    }
+    check_rows(data, grid.len())
+}
+
+/// Checks that rows of `len` weights are finite, not negative and sum to at most one.
+pub(crate) fn check_rows(data: &[f32], len: usize) -> Result<()> {
+    // One pass proves the good case; the search for the culprit runs only when something is wrong.
+    let good = data
+        .iter()
+        .fold(true, |good, &v| good & (v >= 0.0) & (v < f32::INFINITY));
+    if !good {
+        if let Some(index) = data.iter().position(|v| !v.is_finite()) {
+            return Err(Error::NonFinite { index });
+        }
+        if let Some(index) = data.iter().position(|&v| v < 0.0) {
+            return Err(Error::Negative { index });
+        }
+    }
+    for (row, weights) in data.chunks_exact(len.max(1)).enumerate() {
+        let sum = sum(weights);
+        if sum > MAX_ROW_SUM {
+            return Err(Error::RowSum { row, sum });
+        }
+    }
+    Ok(())
+}
+
+/// Sum in f64 with eight running sums, which the compiler keeps in vector registers.
+pub(crate) fn sum(values: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let chunks = values.chunks_exact(8);
+    let rest: f64 = chunks.remainder().iter().map(|&v| f64::from(v)).sum();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(v);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// The same for f64.
+pub(crate) fn sum64(values: &[f64]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let chunks = values.chunks_exact(8);
+    let rest: f64 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += v;
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
