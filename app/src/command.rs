@@ -31,6 +31,8 @@ pub enum Command {
     OpenSession,
     /// Choose a file of detector boxes.
     OpenBoxes,
+    /// Type a path.
+    TypePath,
     /// Close everything and show the welcome screen.
     NewSession,
     /// Save the session where it was saved last.
@@ -181,12 +183,23 @@ pub enum Command {
     SetCheckpoint(u64),
     /// Choose a run in the list.
     SelectRun(PathBuf),
-    /// Create a run and start it.
-    CreateRun(Box<training::RunSpec>, PathBuf),
+    /// Open or close the form that creates runs.
+    ShowRunForm(bool),
+    /// Create runs, each in its own new folder, and start them if asked to.
+    CreateRuns {
+        /// What to train, and where it goes.
+        runs: Vec<(training::RunSpec, PathBuf)>,
+        /// Whether to start them at once.
+        start: bool,
+    },
     /// Ask something of one run.
     SetWish(PathBuf, training::Wish),
+    /// Ask for a folder to watch for runs.
+    ChooseRunFolder,
     /// Watch this folder for runs.
     AddRunFolder(PathBuf),
+    /// Look at a run through its latest checkpoint.
+    OpenRunAt(PathBuf),
     /// The frames in order of disagreement, as `(episode, step)`; sent by the pane that computed it.
     SetQueue(Vec<(usize, usize)>),
     /// Cancel a job.
@@ -262,6 +275,7 @@ impl Command {
             C::OpenRun,
             C::OpenCapture,
             C::OpenBoxes,
+            C::TypePath,
             C::NewSession,
             C::OpenSession,
             C::SaveSession,
@@ -348,6 +362,7 @@ impl Command {
                 None,
             ),
             C::OpenBoxes => (M::File, "Open boxes…", "Choose a JSON file of detector boxes to compare with", None),
+            C::TypePath => (M::File, "Open path…", "Type or paste the path of anything that can be opened", ctrl(Key::L)),
             C::NewSession => (M::File, "New session", "Close everything and start from the welcome screen", ctrl(Key::N)),
             C::OpenSession => {
                 (M::File, "Open session…", "Choose a saved session (.ron)", ctrl_shift(Key::O))
@@ -412,10 +427,10 @@ impl Command {
                 (M::Attention, "Next layer", "Show the same head one layer later", plain(Key::CloseBracket))
             }
             C::PreviousHead => {
-                (M::Attention, "Previous head", "Show the head before in the same layer", shift(Key::OpenCurlyBracket))
+                (M::Attention, "Previous head", "Show the head before in the same layer", plain(Key::OpenCurlyBracket))
             }
             C::NextHead => {
-                (M::Attention, "Next head", "Show the head after in the same layer", shift(Key::CloseCurlyBracket))
+                (M::Attention, "Next head", "Show the head after in the same layer", plain(Key::CloseCurlyBracket))
             }
             C::ToggleHeatMap => (M::Attention, "Heat map", "Show or hide the heat map", plain(Key::H)),
             C::ToggleMask => (M::Attention, "Mask", "Show or hide the pseudo-gaze mask", plain(Key::M)),

@@ -153,11 +153,13 @@ pub struct WorkbenchState {
     /// Where the queue stands.
     pub queue_position: usize,
     /// Runs found in the watched folders, and runs opened by hand.
-    pub runs: Vec<training::RunSummary>,
+    pub runs: Arc<Vec<training::RunSummary>>,
     /// The run chosen in the list.
     pub selected_run: Option<PathBuf>,
-    /// Folders watched for runs.
+    /// Folders watched for runs; new runs go into the first.
     pub run_folders: Vec<PathBuf>,
+    /// Whether the form that creates runs is open.
+    pub run_form: bool,
     /// What works behind the window.
     pub jobs: Jobs,
     /// Dark, light, or as the desktop asks.
@@ -185,9 +187,10 @@ impl WorkbenchState {
             undo: UndoStack::default(),
             queue: Vec::new(),
             queue_position: 0,
-            runs: Vec::new(),
+            runs: Arc::default(),
             selected_run: None,
             run_folders: Vec::new(),
+            run_form: false,
             jobs,
             theme: egui::ThemePreference::System,
             session_path: None,

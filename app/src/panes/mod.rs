@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 use crate::inspector::Inspector;
+use crate::log::LogMemory;
 use crate::state::WorkbenchState;
 
 /// A part of the window.
@@ -36,6 +37,8 @@ pub struct PaneContext<'a> {
     pub state: &'a WorkbenchState,
     /// Decoded frames, captures, gazes and metrics, as far as they have arrived.
     pub inspector: &'a Inspector,
+    /// The last lines of the log.
+    pub log: &'a LogMemory,
     /// Commands sent so far in this frame.
     pub commands: &'a mut Vec<Command>,
 }

@@ -8,4 +8,5 @@ mod file;
 mod view;
 
 pub use file::{Error, FORMAT_VERSION, Result, Session, SourceRef};
-pub use view::{ColorMap, MapChoice, Overlay, Upsampling};
+pub use figure::ColorMap;
+pub use view::{MapChoice, Overlay, Upsampling};

@@ -1,5 +1,6 @@
 //! What is painted over a frame.
 
+use figure::ColorMap;
 use grounding::HeadId;
 use serde::{Deserialize, Serialize};
 
@@ -13,32 +14,6 @@ pub enum MapChoice {
     Mean,
     /// One head.
     Head(HeadId),
-}
-
-/// A perceptually uniform colour map for heat maps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ColorMap {
-    /// Dark blue over green to yellow.
-    #[default]
-    Viridis,
-    /// Black over purple to pale yellow.
-    Magma,
-    /// Dark blue over grey to yellow; made for colour-vision deficiency.
-    Cividis,
-}
-
-impl ColorMap {
-    /// Every colour map, in menu order.
-    pub const ALL: [Self; 3] = [Self::Viridis, Self::Magma, Self::Cividis];
-
-    /// The name shown to people.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Viridis => "Viridis",
-            Self::Magma => "Magma",
-            Self::Cividis => "Cividis",
-        }
-    }
 }
 
 /// How a patch grid is brought to the size of the frame.

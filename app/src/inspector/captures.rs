@@ -1,0 +1,547 @@
+//! The actor that owns the loaded models.
+//!
+//! One named thread holds every model and runs every forward pass, so that GPU streams stay on one thread and the window
+//! never waits for one. Two kinds of work reach it: the capture of the frame under the cursor (newest wins) and a survey
+//! of the dataset (many captures, done one by one while nothing else is wanted).
+
+use super::survey::{Survey, SurveyFrame, SurveyPlan};
+use crate::jobs::JobHandle;
+use anyhow::Context as _;
+use episode::{Region, SharedDataset};
+use grounding::{Capture, Rect};
+use model::{DeviceChoice, Observation, Policy, VlaConfig};
+use parking_lot::{Condvar, Mutex};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Models kept loaded, so that stepping between neighbouring checkpoints reads each from disk once.
+const LOADED_MODELS: usize = 4;
+
+/// Bytes of captures kept for frames that were looked at.
+const CACHE_BYTES: usize = 256 << 20;
+
+/// A frame of a dataset seen through a checkpoint.
+#[derive(Clone)]
+pub struct CaptureRequest {
+    /// The checkpoint folder.
+    pub checkpoint: PathBuf,
+    /// Where the frame lies.
+    pub dataset: SharedDataset,
+    /// Episode index.
+    pub episode: usize,
+    /// Step within the episode.
+    pub step: usize,
+}
+
+impl PartialEq for CaptureRequest {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.dataset, &other.dataset)
+            && (self.episode, self.step) == (other.episode, other.step)
+            && self.checkpoint == other.checkpoint
+    }
+}
+
+/// What became of a request.
+#[derive(Clone)]
+pub struct CaptureReply {
+    /// What was asked.
+    pub request: CaptureRequest,
+    /// The capture, or why there is none.
+    pub result: Result<Arc<Capture>, Arc<anyhow::Error>>,
+    /// From the start of the work to its end; loading the model included.
+    pub elapsed: Duration,
+}
+
+/// Captures of a sample of the dataset are wanted.
+pub struct SurveyRequest {
+    /// The checkpoint folder.
+    pub checkpoint: PathBuf,
+    /// The dataset to sample.
+    pub dataset: SharedDataset,
+    /// Frames wanted.
+    pub frames: usize,
+    /// Where progress is shown and cancelling is asked.
+    pub job: JobHandle,
+}
+
+/// Turns a frame into a capture: the loaded models, or a stand-in in tests.
+pub trait Eye {
+    /// The capture of one frame.
+    fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture>;
+
+    /// The device it works on, once that is known.
+    fn device(&self) -> Option<String>;
+}
+
+/// Handle to the actor.
+pub struct Captures {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inbox: Mutex<Inbox>,
+    changed: Condvar,
+    outbox: Mutex<Outbox>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    live: Option<CaptureRequest>,
+    survey: Option<Option<SurveyRequest>>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Outbox {
+    reply: Option<CaptureReply>,
+    survey: Option<Result<Arc<Survey>, Arc<anyhow::Error>>>,
+    device: Option<String>,
+}
+
+enum Wish {
+    Live(CaptureRequest),
+    Survey(Option<SurveyRequest>),
+    Idle,
+    Close,
+}
+
+impl Captures {
+    /// Starts the thread, named `inspector`. `eye` is made on it. `wake` is called whenever an answer is ready.
+    pub fn new<E: Eye>(
+        eye: impl FnOnce() -> E + Send + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            inbox: Mutex::default(),
+            changed: Condvar::new(),
+            outbox: Mutex::default(),
+            wake: Box::new(wake),
+        });
+        std::thread::Builder::new().name("inspector".into()).spawn({
+            let shared = shared.clone();
+            move || shared.run(eye())
+        })?;
+        Ok(Self { shared })
+    }
+
+    /// Asks for a capture; an older wish that was not yet begun is forgotten.
+    pub fn request(&self, request: CaptureRequest) {
+        self.shared.inbox.lock().live = Some(request);
+        self.shared.changed.notify_one();
+    }
+
+    /// Asks for a survey, or with `None` for the end of the one that goes on. An older one is given up.
+    pub fn survey(&self, request: Option<SurveyRequest>) {
+        self.shared.inbox.lock().survey = Some(request);
+        self.shared.changed.notify_one();
+    }
+
+    /// Takes the newest reply.
+    pub fn take_reply(&self) -> Option<CaptureReply> {
+        self.shared.outbox.lock().reply.take()
+    }
+
+    /// Takes the newest finished survey.
+    pub fn take_survey(&self) -> Option<Result<Arc<Survey>, Arc<anyhow::Error>>> {
+        self.shared.outbox.lock().survey.take()
+    }
+
+    /// The device models run on, once one was loaded.
+    pub fn device(&self) -> Option<String> {
+        self.shared.outbox.lock().device.clone()
+    }
+}
+
+impl Drop for Captures {
+    fn drop(&mut self) {
+        self.shared.inbox.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn run(&self, mut eye: impl Eye) {
+        let mut cache = CaptureCache::default();
+        let mut running: Option<Running> = None;
+        loop {
+            match self.next(running.is_some()) {
+                Wish::Close => return,
+                Wish::Live(request) => {
+                    let began = Instant::now();
+                    let result = cache.get_or_make(&request, || look(&mut eye, &request));
+                    let mut outbox = self.outbox.lock();
+                    outbox.device = eye.device();
+                    outbox.reply = Some(CaptureReply { request, result, elapsed: began.elapsed() });
+                    drop(outbox);
+                    (self.wake)();
+                }
+                Wish::Survey(request) => {
+                    running = request.and_then(|request| match Running::start(request) {
+                        Ok(running) => Some(running),
+                        Err(error) => {
+                            self.deliver(Err(Arc::new(error)));
+                            None
+                        }
+                    });
+                }
+                Wish::Idle => {
+                    let Some(mut survey) = running.take() else { continue };
+                    match survey.step(&mut eye) {
+                        Ok(Progress::More) => running = Some(survey),
+                        Ok(Progress::Cancelled) => {}
+                        Ok(Progress::Done) => self.deliver(Ok(Arc::new(survey.finish()))),
+                        Err(error) => self.deliver(Err(Arc::new(error))),
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, survey: Result<Arc<Survey>, Arc<anyhow::Error>>) {
+        self.outbox.lock().survey = Some(survey);
+        (self.wake)();
+    }
+
+    /// What to do next; waits for a wish unless there is something to go on with.
+    fn next(&self, busy: bool) -> Wish {
+        let mut inbox = self.inbox.lock();
+        loop {
+            if inbox.closed {
+                return Wish::Close;
+            }
+            if let Some(request) = inbox.live.take() {
+                return Wish::Live(request);
+            }
+            if let Some(request) = inbox.survey.take() {
+                return Wish::Survey(request);
+            }
+            if busy {
+                return Wish::Idle;
+            }
+            self.changed.wait(&mut inbox);
+        }
+    }
+}
+
+/// One capture. A panic in a model (out of memory on the device, say) becomes an error: the window stays.
+fn look(eye: &mut impl Eye, request: &CaptureRequest) -> anyhow::Result<Arc<Capture>> {
+    match catch_unwind(AssertUnwindSafe(|| eye.capture(request))) {
+        Ok(result) => result.map(Arc::new),
+        Err(payload) => Err(anyhow::anyhow!("the model stopped: {}", panic_text(&*payload))),
+    }
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+}
+
+/// A survey that goes on.
+struct Running {
+    request: SurveyRequest,
+    plan: SurveyPlan,
+    frames: Vec<SurveyFrame>,
+    bytes: usize,
+}
+
+enum Progress {
+    More,
+    Done,
+    Cancelled,
+}
+
+impl Running {
+    fn start(request: SurveyRequest) -> anyhow::Result<Self> {
+        let plan = SurveyPlan::spread(request.dataset.as_ref(), request.frames)?;
+        Ok(Self { request, plan, frames: Vec::new(), bytes: 0 })
+    }
+
+    /// Captures the next planned frame.
+    fn step(&mut self, eye: &mut impl Eye) -> anyhow::Result<Progress> {
+        if self.request.job.is_cancelled() {
+            return Ok(Progress::Cancelled);
+        }
+        let (done, total) = (self.frames.len(), self.plan.frames.len());
+        let Some(planned) = self.plan.frames.get(done).copied() else { return Ok(Progress::Done) };
+        self.request.job.progress(done as f32 / total as f32, format!("{done} of {total} frames"));
+        let SurveyRequest { checkpoint, dataset, .. } = &self.request;
+        let capture = look(
+            eye,
+            &CaptureRequest {
+                checkpoint: checkpoint.clone(),
+                dataset: dataset.clone(),
+                episode: planned.episode,
+                step: planned.step,
+            },
+        )?;
+        self.bytes += capture_bytes(&capture);
+        let exact = exact_boxes(dataset, planned.episode, planned.step, &capture)?;
+        self.frames.push(SurveyFrame {
+            episode: planned.episode,
+            step: planned.step,
+            split: planned.split,
+            capture,
+            exact,
+        });
+        let full = self.bytes > Survey::MAX_BYTES;
+        Ok(if full || self.frames.len() == total { Progress::Done } else { Progress::More })
+    }
+
+    fn finish(self) -> Survey {
+        Survey { planned: self.plan.frames.len(), frames: self.frames }
+    }
+}
+
+/// Boxes around the exact target masks, one entry per view of the capture, normalised to the view's image.
+fn exact_boxes(
+    dataset: &SharedDataset,
+    episode: usize,
+    step: usize,
+    capture: &Capture,
+) -> anyhow::Result<Vec<Option<Rect>>> {
+    capture
+        .views
+        .iter()
+        .map(|view| {
+            let Some(camera) = dataset.info().cameras.iter().position(|c| c.name == view.name) else {
+                return Ok(None);
+            };
+            let mask = dataset.mask(episode, step, camera, Region::Target)?;
+            Ok(mask.and_then(|mask| super::mask_rect(&mask)))
+        })
+        .collect()
+}
+
+/// Bytes a capture is charged for: its weights, and a rough share for its tokens.
+pub(super) fn capture_bytes(capture: &Capture) -> usize {
+    capture.attn.len() * size_of::<f32>() + capture.keys.len() * 96
+}
+
+/// The last captures, so that scrubbing back costs nothing.
+#[derive(Default)]
+struct CaptureCache {
+    entries: Vec<(CaptureRequest, Arc<Capture>)>,
+    bytes: usize,
+}
+
+impl CaptureCache {
+    fn get_or_make(
+        &mut self,
+        request: &CaptureRequest,
+        make: impl FnOnce() -> anyhow::Result<Arc<Capture>>,
+    ) -> Result<Arc<Capture>, Arc<anyhow::Error>> {
+        if let Some(index) = self.entries.iter().position(|(r, _)| r == request) {
+            let entry = self.entries.remove(index);
+            let capture = entry.1.clone();
+            self.entries.push(entry);
+            return Ok(capture);
+        }
+        let capture = make().map_err(Arc::new)?;
+        self.bytes += capture_bytes(&capture);
+        self.entries.push((request.clone(), capture.clone()));
+        while self.bytes > CACHE_BYTES && self.entries.len() > 1 {
+            let (_, old) = self.entries.remove(0);
+            self.bytes -= capture_bytes(&old);
+        }
+        Ok(capture)
+    }
+}
+
+/// The models in memory.
+pub struct Models {
+    device: DeviceChoice,
+    device_name: Option<String>,
+    /// Least recently used first.
+    loaded: Vec<(PathBuf, Policy)>,
+}
+
+impl Models {
+    /// Nothing is loaded and no device is touched before the first capture.
+    pub fn new(device: DeviceChoice) -> Self {
+        Self { device, device_name: None, loaded: Vec::new() }
+    }
+
+    /// Reads a checkpoint folder from disk unless it is among the last few used, and puts it last in the list.
+    fn load(&mut self, checkpoint: &Path) -> anyhow::Result<()> {
+        if let Some(index) = self.loaded.iter().position(|(path, _)| path == checkpoint) {
+            self.loaded[index..].rotate_left(1);
+            return Ok(());
+        }
+        if self.device_name.is_none() {
+            self.device_name = Some(self.device.resolve()?.1);
+        }
+        let policy = Policy::load(checkpoint, &self.device)?;
+        if self.loaded.len() == LOADED_MODELS {
+            self.loaded.remove(0);
+        }
+        self.loaded.push((checkpoint.to_owned(), policy));
+        Ok(())
+    }
+}
+
+impl Eye for Models {
+    fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture> {
+        self.load(&request.checkpoint)?;
+        let (_, policy) = self.loaded.last().context("no model is loaded")?;
+        let CaptureRequest { dataset, episode, step, .. } = request;
+        let mut capture = policy.capture(&observe(policy.config(), dataset, *episode, *step)?)?;
+        capture.step = *step as u64;
+        capture.source = format!("{}, episode {episode}", dataset.info().name);
+        Ok(capture)
+    }
+
+    fn device(&self) -> Option<String> {
+        self.device_name.clone()
+    }
+}
+
+/// What a model is shown of one frame. Cameras are found by name; a model with proprioception gets the recorded state.
+fn observe(
+    config: &VlaConfig,
+    dataset: &SharedDataset,
+    episode: usize,
+    step: usize,
+) -> anyhow::Result<Observation> {
+    let info = dataset.info();
+    let images = config
+        .cameras
+        .iter()
+        .map(|wanted| {
+            let camera = info.cameras.iter().position(|c| c.name == wanted.name).with_context(|| {
+                let names: Vec<&str> = info.cameras.iter().map(|c| c.name.as_str()).collect();
+                format!("the model looks through camera `{}`, {} has {}", wanted.name, info.name, names.join(", "))
+            })?;
+            Ok(dataset.image(episode, step, camera)?)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let state = if config.state_dim == 0 {
+        Vec::new()
+    } else {
+        let signals = dataset.signals(episode)?;
+        let state = signals.state(step).unwrap_or_default();
+        anyhow::ensure!(
+            state.len() == config.state_dim,
+            "the model takes a state of {} numbers, {} has {}",
+            config.state_dim,
+            info.name,
+            state.len()
+        );
+        state.to_vec()
+    };
+    Ok(Observation { images, state, instruction: dataset.episode(episode)?.instruction })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::super::fake::{FakeDataset, fake_capture};
+    use super::*;
+    use crate::jobs::Jobs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct FakeEye {
+        delay: Duration,
+        looked: Arc<AtomicUsize>,
+    }
+
+    impl Eye for FakeEye {
+        fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture> {
+            std::thread::sleep(self.delay);
+            self.looked.fetch_add(1, Ordering::Relaxed);
+            match request.step {
+                66 => panic!("device lost"),
+                77 => anyhow::bail!("no such frame"),
+                step => Ok(fake_capture(request.episode, step)),
+            }
+        }
+
+        fn device(&self) -> Option<String> {
+            Some("fake".into())
+        }
+    }
+
+    fn start(delay_ms: u64) -> (Captures, Arc<AtomicUsize>) {
+        let looked = Arc::new(AtomicUsize::new(0));
+        let eye = FakeEye { delay: Duration::from_millis(delay_ms), looked: looked.clone() };
+        (Captures::new(move || eye, || {}).unwrap(), looked)
+    }
+
+    fn wait<T>(mut take: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(value) = take() {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "nothing came");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn request(dataset: &SharedDataset, step: usize) -> CaptureRequest {
+        CaptureRequest { checkpoint: "step-1".into(), dataset: dataset.clone(), episode: 0, step }
+    }
+
+    #[test]
+    fn the_newest_wish_wins_and_going_back_is_free() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(2, 50));
+        let (captures, looked) = start(10);
+        for step in 0..40 {
+            captures.request(request(&dataset, step));
+        }
+        let reply = wait(|| captures.take_reply().filter(|r| r.request.step == 39));
+        assert_eq!(reply.result.unwrap().step, 39);
+        assert!(looked.load(Ordering::Relaxed) <= 3);
+        let before = looked.load(Ordering::Relaxed);
+        captures.request(request(&dataset, 39));
+        wait(|| captures.take_reply());
+        assert_eq!(looked.load(Ordering::Relaxed), before);
+        assert_eq!(captures.device().as_deref(), Some("fake"));
+    }
+
+    #[test]
+    fn a_panic_in_a_model_is_an_error_and_the_actor_goes_on() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(1, 100));
+        let (captures, _) = start(0);
+        captures.request(request(&dataset, 66));
+        let error = wait(|| captures.take_reply()).result.unwrap_err();
+        assert!(error.to_string().contains("device lost"), "{error}");
+        captures.request(request(&dataset, 77));
+        assert!(wait(|| captures.take_reply()).result.is_err());
+        captures.request(request(&dataset, 1));
+        assert!(wait(|| captures.take_reply()).result.is_ok());
+    }
+
+    #[test]
+    fn a_survey_lets_the_cursor_go_first_and_can_be_cancelled() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(10, 20));
+        let jobs = Jobs::new(egui::Context::default());
+        let survey = |frames| SurveyRequest {
+            checkpoint: "step-1".into(),
+            dataset: dataset.clone(),
+            frames,
+            job: jobs.start("Surveying", true),
+        };
+        let (captures, looked) = start(2);
+        captures.survey(Some(survey(200)));
+        wait(|| (looked.load(Ordering::Relaxed) > 3).then_some(()));
+        captures.request(request(&dataset, 5));
+        wait(|| captures.take_reply());
+        assert!(looked.load(Ordering::Relaxed) < 150, "the survey went first");
+        jobs.cancel(jobs.list()[0].id);
+        wait(|| jobs.is_empty().then_some(()));
+        assert!(captures.take_survey().is_none());
+
+        captures.survey(Some(survey(8)));
+        let done = wait(|| captures.take_survey()).unwrap();
+        assert_eq!(done.frames.len(), 8);
+        assert!(jobs.is_empty());
+    }
+}

@@ -1,0 +1,237 @@
+//! The frame under the cursor, from capture to mask and numbers.
+
+use super::truth::{Truth, TruthSource};
+use grounding::{
+    Aggregate, Capture, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Rect, SampleScores, ViewGrid,
+    frame_metrics, gaze, heat_map, score_heads, select_heads,
+};
+use session::MapChoice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the selected heads were chosen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadsFrom {
+    /// The tuning split of a survey, with its number of frames.
+    TuningSplit(usize),
+    /// The shown frame alone, because no survey is there yet.
+    ThisFrame,
+}
+
+/// Everything that the look at one frame depends on.
+#[derive(Clone)]
+pub struct LookInputs {
+    /// The capture.
+    pub capture: Arc<Capture>,
+    /// The view whose patches are looked at.
+    pub view: usize,
+    /// Every threshold.
+    pub selection: HeadSelection,
+    /// Which map is shown.
+    pub map: MapChoice,
+    /// Heads chosen on a survey, with its number of frames; none lets the frame choose for itself.
+    pub heads: Option<(Vec<HeadId>, usize)>,
+    /// What the mask is compared with.
+    pub truth: Truth,
+}
+
+impl PartialEq for LookInputs {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.capture, &other.capture)
+            && self.view == other.view
+            && self.selection == other.selection
+            && self.map == other.map
+            && self.heads == other.heads
+            && self.truth == other.truth
+    }
+}
+
+/// One frame looked at: what the panes paint.
+pub struct Look {
+    /// What it was made from.
+    pub inputs: LookInputs,
+    /// Row of the capture that is read.
+    pub query: usize,
+    /// Patch grid of the view.
+    pub grid: ViewGrid,
+    /// Part of the image that the grid covers, in `[0, 1]`.
+    pub extent: Rect,
+    /// Attention of the query to the patches, all heads.
+    pub maps: Arc<HeadMaps>,
+    /// Scores of all heads on this frame, or why there are none.
+    pub scores: Result<Arc<SampleScores>, Arc<str>>,
+    /// The selected heads, best first. Empty when there are none; [`Look::gaze`] says why.
+    pub heads: Vec<HeadId>,
+    /// What they were chosen on.
+    pub heads_from: HeadsFrom,
+    /// The map that is shown, which need not be the one the mask is cut from.
+    pub shown: Result<HeatMap, Arc<str>>,
+    /// Heat map, mask and box of the selection.
+    pub gaze: Result<Arc<Gaze>, Arc<str>>,
+    /// Numbers against the reference box, with where that comes from.
+    pub metrics: Option<(FrameMetrics, TruthSource)>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Look {
+    /// Computes what `inputs` ask for, taking over from `before` what has not changed.
+    ///
+    /// # Errors
+    /// When the capture has no such view or query; what fails later is an error of the part that failed.
+    pub fn new(inputs: LookInputs, before: Option<&Self>) -> grounding::Result<Self> {
+        let began = Instant::now();
+        let LookInputs { capture, view, selection, map, heads, truth } = &inputs;
+        let query = capture.query(&selection.query)?;
+        let subtracts = |s: &HeadSelection| s.aggregate == Aggregate::MeanSubtracted;
+        let same_maps = before.filter(|b| {
+            Arc::ptr_eq(&b.inputs.capture, capture)
+                && (b.inputs.view, b.query) == (*view, query)
+                && subtracts(&b.inputs.selection) == subtracts(selection)
+        });
+        let (grid, maps) = match same_maps {
+            Some(b) => (b.grid.clone(), b.maps.clone()),
+            None => (capture.view_grid(*view)?, Arc::new(capture.head_maps_for(selection, *view)?)),
+        };
+        let extent = grid.image_from_grid(Rect::new(0.0, 0.0, 1.0, 1.0));
+        let scores = match same_maps.filter(|b| b.inputs.selection.scores_like(selection)) {
+            Some(b) => b.scores.clone(),
+            None => score_heads(&maps, selection).map(Arc::new).map_err(text),
+        };
+        let (heads, heads_from) = match heads {
+            Some((heads, frames)) => (heads.clone(), HeadsFrom::TuningSplit(*frames)),
+            None => {
+                let chosen = scores.as_ref().ok().and_then(|s| select_heads(std::slice::from_ref(&**s), selection).ok());
+                (chosen.map(|s| s.heads).unwrap_or_default(), HeadsFrom::ThisFrame)
+            }
+        };
+        let same_gaze = same_maps.filter(|b| b.inputs.selection == *selection && b.heads == heads);
+        let gaze = match same_gaze {
+            Some(b) => b.gaze.clone(),
+            None => gaze(&maps, &heads, selection).map(Arc::new).map_err(text),
+        };
+        let shown = match map {
+            MapChoice::Selected => gaze.as_ref().map(|g| g.map.clone()).map_err(Clone::clone),
+            MapChoice::Mean => {
+                let naive = HeadSelection { aggregate: Aggregate::Naive, ..selection.clone() };
+                heat_map(&maps, &[], &naive).map_err(text)
+            }
+            MapChoice::Head(id) => head_map(&maps, *id),
+        };
+        let metrics = truth.reference().and_then(|(rect, source)| {
+            let metrics = frame_metrics(gaze.as_ref().ok()?, &grid.grid_from_image(rect)).ok()?;
+            Some((metrics, source))
+        });
+        Ok(Self { query, grid, extent, maps, scores, heads, heads_from, shown, gaze, metrics, elapsed: began.elapsed(), inputs })
+    }
+
+    /// The mask's box in `[0, 1]` of the image.
+    pub fn mask_rect(&self) -> Option<Rect> {
+        self.gaze.as_ref().ok()?.rect.map(|rect| self.grid.image_from_grid(rect))
+    }
+
+    /// Name of the view.
+    pub fn view_name(&self) -> &str {
+        self.inputs.capture.views.get(self.inputs.view).map_or("", |v| v.name.as_str())
+    }
+
+    /// How a head is named to people: the numbers of layer and head in the model.
+    pub fn head_name(&self, id: HeadId) -> String {
+        head_name(&self.inputs.capture, id)
+    }
+
+    /// How the shown map is named to people.
+    pub fn shown_name(&self) -> String {
+        match self.inputs.map {
+            MapChoice::Selected => match self.inputs.selection.aggregate {
+                Aggregate::Selected { .. } => {
+                    let names: Vec<String> = self.heads.iter().map(|h| self.head_name(*h)).collect();
+                    format!("Selected heads {}", names.join(", "))
+                }
+                Aggregate::Naive => "Mean of all heads".into(),
+                Aggregate::NaiveSinkFiltered => "Mean of all heads without sinks".into(),
+                Aggregate::Head(id) => format!("Head {}, smoothed", self.head_name(id)),
+                Aggregate::MeanSubtracted => "Mean over heads minus mean over tokens".into(),
+            },
+            MapChoice::Mean => "Mean of all heads".into(),
+            MapChoice::Head(id) => format!("Head {}", self.head_name(id)),
+        }
+    }
+}
+
+/// Layer and head numbers in the model, as in `L3·H5`.
+pub fn head_name(capture: &Capture, id: HeadId) -> String {
+    let number = |list: &[u32], index: u16| list.get(usize::from(index)).copied().unwrap_or(u32::from(index));
+    format!("L{}·H{}", number(&capture.layers, id.layer), number(&capture.heads, id.head))
+}
+
+/// The map of one head as it was captured, not smoothed.
+fn head_map(maps: &HeadMaps, id: HeadId) -> Result<HeatMap, Arc<str>> {
+    let (layer, head) = (usize::from(id.layer), usize::from(id.head));
+    if layer >= maps.n_layers || head >= maps.n_heads {
+        return Err("the capture has no such head".into());
+    }
+    Ok(HeatMap { grid: maps.grid, values: maps.head(layer, head).iter().map(|v| f64::from(*v)).collect() })
+}
+
+fn text(error: grounding::Error) -> Arc<str> {
+    error.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::super::fake::{GRID, fake_capture, peak};
+    use super::*;
+
+    fn inputs() -> LookInputs {
+        LookInputs {
+            capture: Arc::new(fake_capture(1, 2)),
+            view: 0,
+            selection: HeadSelection { k: 2, ..HeadSelection::default() },
+            map: MapChoice::Selected,
+            heads: None,
+            truth: Truth { target: Some(GRID.patch_rect(peak(1, 2))), ..Truth::default() },
+        }
+    }
+
+    #[test]
+    fn the_mask_covers_what_the_good_heads_look_at() {
+        let look = Look::new(inputs(), None).unwrap();
+        assert_eq!(look.heads, vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]);
+        assert_eq!(look.heads_from, HeadsFrom::ThisFrame);
+        let (metrics, source) = look.metrics.as_ref().unwrap();
+        assert!(metrics.pointing);
+        assert_eq!(*source, TruthSource::Exact);
+        assert_eq!(look.gaze.as_ref().unwrap().mask.count(), 5);
+        assert_eq!(look.shown_name(), "Selected heads L3·H1, L4·H1");
+    }
+
+    #[test]
+    fn a_changed_mask_rule_keeps_maps_and_scores() {
+        let first = Look::new(inputs(), None).unwrap();
+        let mut changed = first.inputs.clone();
+        changed.selection.mask = grounding::MaskRule::Mean;
+        let second = Look::new(changed, Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(&first.maps, &second.maps));
+        assert!(Arc::ptr_eq(first.scores.as_ref().unwrap(), second.scores.as_ref().unwrap()));
+        assert!(!Arc::ptr_eq(first.gaze.as_ref().unwrap(), second.gaze.as_ref().unwrap()));
+
+        let mut preview = second.inputs.clone();
+        preview.map = MapChoice::Head(HeadId { layer: 0, head: 0 });
+        let third = Look::new(preview, Some(&second)).unwrap();
+        assert!(Arc::ptr_eq(second.gaze.as_ref().unwrap(), third.gaze.as_ref().unwrap()));
+        assert_eq!(third.shown.as_ref().unwrap().values.len(), GRID.len());
+    }
+
+    #[test]
+    fn what_the_capture_lacks_is_said() {
+        let mut wrong = inputs();
+        wrong.selection.query = grounding::QuerySelector::Token("banana".into());
+        assert!(Look::new(wrong, None).err().unwrap().to_string().contains("banana"));
+        let mut wrong = inputs();
+        wrong.map = MapChoice::Head(HeadId { layer: 99, head: 0 });
+        assert!(Look::new(wrong, None).unwrap().shown.is_err());
+    }
+}

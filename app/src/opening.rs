@@ -1,0 +1,198 @@
+//! From a path to what it is. The window and the command line open things here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use episode::SharedDataset;
+use episode::boxes::BoxFile;
+use grounding::Capture;
+use session::Session;
+use training::RunDir;
+
+/// What lies at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A trajectory dataset, or a file within one.
+    Dataset,
+    /// A training run.
+    Run,
+    /// The folder of one model.
+    Model,
+    /// An attention capture.
+    Capture,
+    /// A saved session.
+    Session,
+    /// Detector boxes.
+    Boxes,
+}
+
+/// Something opened.
+pub enum Opened {
+    /// A dataset and the box file beside it.
+    Dataset(Box<DatasetWithBoxes>),
+    /// A run and its checkpoints so far.
+    Run(RunDir, Vec<(u64, PathBuf)>),
+    /// The folder of one model; the inspector loads it.
+    Model(PathBuf),
+    /// The captures of a file, one per step.
+    Capture(PathBuf, Arc<Vec<Capture>>),
+    /// A session.
+    Session(PathBuf, Box<Session>),
+    /// A box file.
+    Boxes(PathBuf, Arc<BoxFile>),
+}
+
+/// A dataset and the box file that belongs to it.
+pub struct DatasetWithBoxes {
+    /// The reader.
+    pub data: SharedDataset,
+    /// Path or `tabletop:` specification.
+    pub origin: String,
+    /// The box file beside it.
+    pub boxes: Option<(PathBuf, Arc<BoxFile>)>,
+    /// Why the box file beside it could not be read.
+    pub boxes_error: Option<anyhow::Error>,
+}
+
+/// Whether the text names generated data rather than a path.
+pub fn is_specification(text: &str) -> bool {
+    text.starts_with("tabletop:")
+}
+
+/// Looks at a path without reading much of it.
+///
+/// # Errors
+/// When nothing is there.
+pub fn sniff(path: &Path) -> anyhow::Result<Kind> {
+    let metadata = fs::metadata(path).with_context(|| format!("cannot open: {}", path.display()))?;
+    if metadata.is_dir() {
+        return Ok(if RunDir::is_run(path) {
+            Kind::Run
+        } else if is_model(path) {
+            Kind::Model
+        } else {
+            Kind::Dataset
+        });
+    }
+    let ends_in = |end: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    Ok(if path.file_name().is_some_and(|name| name == "run.ron") {
+        Kind::Run
+    } else if Session::is_session(path) {
+        Kind::Session
+    } else if grounding::attncap::is_attncap(path) {
+        Kind::Capture
+    } else if ends_in("safetensors") && is_model(folder) {
+        Kind::Model
+    } else if ends_in("json") && BoxFile::load(path).is_ok() {
+        Kind::Boxes
+    } else if ends_in("safetensors") {
+        // Reading it says what is wrong with it.
+        Kind::Capture
+    } else {
+        Kind::Dataset
+    })
+}
+
+fn is_model(folder: &Path) -> bool {
+    folder.join("model.json").is_file() && folder.join("model.safetensors").is_file()
+}
+
+/// Opens whatever lies at a path.
+///
+/// # Errors
+/// When nothing is there or it is unsound; the message ends in the path.
+pub fn open(path: &Path) -> anyhow::Result<Opened> {
+    let kind = sniff(path)?;
+    let folder_of_file = || {
+        if path.is_file() { path.parent().unwrap_or(Path::new(".")).to_owned() } else { path.to_owned() }
+    };
+    Ok(match kind {
+        Kind::Dataset => {
+            let origin = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            Opened::Dataset(Box::new(open_dataset(&origin.to_string_lossy())?))
+        }
+        Kind::Run => open_run(&folder_of_file())?,
+        Kind::Model => Opened::Model(absolute(&folder_of_file())),
+        Kind::Capture => {
+            let captures = grounding::attncap::read(path)?;
+            if captures.is_empty() {
+                bail!("the capture has no steps: {}", path.display());
+            }
+            Opened::Capture(absolute(path), Arc::new(captures))
+        }
+        Kind::Session => Opened::Session(absolute(path), Box::new(Session::load(path)?)),
+        Kind::Boxes => Opened::Boxes(absolute(path), Arc::new(BoxFile::load(path)?)),
+    })
+}
+
+/// Opens a dataset by path or `tabletop:` specification, with the box file beside it.
+///
+/// # Errors
+/// When it is no dataset. A box file that cannot be read is not an error of the dataset; it is told beside it.
+pub fn open_dataset(origin: &str) -> anyhow::Result<DatasetWithBoxes> {
+    let data = tabletop::open(origin)?;
+    let mut found = None;
+    let mut boxes_error = None;
+    if !is_specification(origin)
+        && let Some(path) = BoxFile::beside(Path::new(origin))
+    {
+        match BoxFile::load(&path) {
+            Ok(boxes) => found = Some((path, Arc::new(boxes))),
+            Err(error) => boxes_error = Some(error.into()),
+        }
+    }
+    Ok(DatasetWithBoxes { data, origin: origin.to_owned(), boxes: found, boxes_error })
+}
+
+/// Opens a run directory.
+///
+/// # Errors
+/// When it is none, or its `run.ron` is unsound.
+pub fn open_run(dir: &Path) -> anyhow::Result<Opened> {
+    let run = RunDir::open(&absolute(dir))?;
+    let checkpoints = run.checkpoints()?;
+    Ok(Opened::Run(run, checkpoints))
+}
+
+/// The path from the root, so that it means the same wherever it is read again.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn things_are_known_by_their_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert!(sniff(&at("missing")).unwrap_err().to_string().ends_with("missing"));
+        fs::create_dir(at("run")).unwrap();
+        fs::write(at("run/run.ron"), "()").unwrap();
+        assert_eq!(sniff(&at("run")).unwrap(), Kind::Run);
+        assert_eq!(sniff(&at("run/run.ron")).unwrap(), Kind::Run);
+        fs::create_dir(at("model")).unwrap();
+        fs::write(at("model/model.json"), "{}").unwrap();
+        fs::write(at("model/model.safetensors"), "").unwrap();
+        assert_eq!(sniff(&at("model")).unwrap(), Kind::Model);
+        assert_eq!(sniff(&at("model/model.safetensors")).unwrap(), Kind::Model);
+        fs::write(at("pilot.ron"), "(version: 1)").unwrap();
+        assert_eq!(sniff(&at("pilot.ron")).unwrap(), Kind::Session);
+        assert_eq!(sniff(dir.path()).unwrap(), Kind::Dataset);
+    }
+
+    #[test]
+    fn foreign_files_are_errors_that_name_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        fs::write(&path, b"junk").unwrap();
+        let error = format!("{:#}", open(&path).err().unwrap());
+        assert!(error.ends_with("x.safetensors"), "{error}");
+    }
+}
