@@ -6,17 +6,36 @@
 //!
 //! Nothing here knows about tensors of a network library, windows or files, except [`attncap`], which stores captures.
 
+mod aggregate;
 mod capture;
+mod elbow;
+mod entropy;
 mod error;
+mod evaluate;
+mod gaze;
 mod geometry;
 mod maps;
+mod mask;
+mod metrics;
+mod quantum;
+mod score;
 pub mod selection;
 mod sinks;
 
+pub use aggregate::{HeatMap, heat_map, relative_attention};
 pub use capture::{Capture, CaptureParts, Detection, Key, Query, TokenRole, View, ViewGrid};
+pub use elbow::{ElbowOutcome, elbow};
+pub use entropy::{SpatialEntropy, spatial_entropy};
 pub use error::{Error, Result};
+pub use evaluate::{Evaluation, Sample, evaluate, evaluate_scored, score_samples};
+pub use gaze::{Gaze, gaze};
 pub use geometry::{Grid, Rect};
 pub use maps::{HeadId, HeadMaps, Sinks};
+pub use mask::{Mask, Quantised, mask_from_map};
+pub use metrics::{
+    DatasetMetrics, FrameMetrics, dataset_metrics, frame_metrics, mask_box_iou, paraphrase_iou,
+};
+pub use score::{HeadScore, SampleScores, Selected, score_heads, select_heads};
 pub use selection::{
     Aggregate, BaseMask, BottomRow, Budget, Connectivity, Elbow, ElbowMode, ElbowPool, EntropyRule,
     EntropyTotal, EntropyWeight, Floor, FrequencyTie, HeadSelection, MaskRule, NoComponent,

@@ -1,0 +1,18 @@
+//! Integers for everything that is ranked.
+//!
+//! Sums taken in another order differ by some 1e-16, which makes ties (uniform maps, symmetric smoothing, equal head
+//! sums) fall differently on every machine. So whatever is ranked, or compared with another derived value, is first
+//! rounded to 2⁻³⁰, far below the resolution of f16 attention.
+
+/// Steps per unit.
+pub(crate) const PER_UNIT: f64 = (1u64 << 30) as f64;
+
+/// `floor(x * 2^30 + 0.5)`; infinity saturates.
+pub(crate) fn round(x: f64) -> i64 {
+    (x * PER_UNIT + 0.5).floor() as i64
+}
+
+/// Back to a real number.
+pub(crate) fn real(q: i64) -> f64 {
+    q as f64 / PER_UNIT
+}

@@ -1,0 +1,272 @@
+//! Which heads look in few places (one frame), and which do so in most frames.
+
+use crate::elbow::elbow;
+use crate::entropy::EntropyMeasure;
+use crate::maps::{sum, sum64};
+use crate::selection::{BottomRow, FrequencyTie, HeadSelection, SumSource, Tie};
+use crate::{Error, HeadId, HeadMaps, Result, quantum};
+
+/// One head in one frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadScore {
+    /// Which head.
+    pub id: HeadId,
+    /// Share of attention it gives to the view.
+    pub sum: f64,
+    /// The same in steps of 2⁻³⁰: what the elbow compares.
+    pub sum_q: i64,
+    /// Spatial entropy in nats; infinite when no place stands out.
+    pub entropy: f64,
+    /// Connected components above the floor.
+    pub components: usize,
+    /// Passes the elbow and lies in an eligible layer.
+    pub kept: bool,
+    /// Looks at the bottom row and is dropped for it.
+    pub bottom: bool,
+    /// Place by entropy among the heads that pass every filter, from 0.
+    pub rank: Option<usize>,
+}
+
+/// All heads of one frame, and those it votes for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleScores {
+    /// Layers of the capture.
+    pub n_layers: usize,
+    /// Heads per layer.
+    pub n_heads: usize,
+    /// Every head, layer by layer.
+    pub heads: Vec<HeadScore>,
+    /// Threshold on [`HeadScore::sum`]; 0 where none applies.
+    pub tau: f64,
+    /// The same in steps of 2⁻³⁰.
+    pub tau_q: i64,
+    /// Head at the elbow, where one was sought.
+    pub elbow: Option<HeadId>,
+    /// Heads this frame votes for, best first. May be fewer than asked for, or none.
+    pub candidates: Vec<HeadId>,
+}
+
+impl SampleScores {
+    /// Score of one head.
+    pub fn head(&self, id: HeadId) -> Option<&HeadScore> {
+        let head = usize::from(id.head);
+        (head < self.n_heads)
+            .then(|| self.heads.get(usize::from(id.layer) * self.n_heads + head))?
+    }
+}
+
+/// Result of the vote over frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The chosen heads, most votes first.
+    pub heads: Vec<HeadId>,
+    /// Votes of every head, `[layers, heads]`.
+    pub counts: Vec<u32>,
+    /// Sum over frames of the place among the candidates, or the number of candidates where a head is not among
+    /// them, `[layers, heads]`.
+    pub rank_sums: Vec<u64>,
+    /// Frames that could vote.
+    pub n_samples: usize,
+    /// Heads per layer.
+    pub n_heads: usize,
+}
+
+impl Selected {
+    /// The result of a vote in which no head got one.
+    pub(crate) fn none(samples: &[SampleScores]) -> Self {
+        let (n_layers, n_heads) = samples.first().map_or((0, 0), |s| (s.n_layers, s.n_heads));
+        Self {
+            heads: Vec::new(),
+            counts: vec![0; n_layers * n_heads],
+            rank_sums: vec![0; n_layers * n_heads],
+            n_samples: samples.len(),
+            n_heads,
+        }
+    }
+
+    /// Share of frames that voted for a head.
+    pub fn frequency(&self, id: HeadId) -> f64 {
+        let flat = usize::from(id.layer) * self.n_heads + usize::from(id.head);
+        let votes = self.counts.get(flat).copied().unwrap_or(0);
+        if self.n_samples == 0 {
+            0.0
+        } else {
+            f64::from(votes) / self.n_samples as f64
+        }
+    }
+}
+
+/// Scores all heads of one frame.
+///
+/// # Errors
+/// [`Error::Option`] for options out of range, [`Error::NoSinks`] when sinks are to be filtered and none are known.
+pub fn score_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<SampleScores> {
+    selection.validate()?;
+    let sinks = maps.filtered_patches(selection)?;
+    let (grid, n_heads) = (maps.grid, maps.n_heads);
+    let patches = grid.len();
+    let bottom_row = patches - grid.cols..patches;
+
+    let mut measure = EntropyMeasure::new(grid, selection.entropy);
+    let mut heads = Vec::with_capacity(maps.n_layers * n_heads);
+    for (id, raw) in maps.iter() {
+        let raw_sum = sum(raw);
+        let mut map_sum = raw_sum;
+        for (a, &weight) in measure.map.iter_mut().zip(raw) {
+            *a = f64::from(weight);
+        }
+        if let Some(sinks) = &sinks {
+            remove_sinks(
+                &mut measure.map,
+                sinks,
+                selection.sinks.renormalise,
+                raw_sum,
+            );
+            map_sum = sum64(&measure.map);
+        }
+        let brightest_below = measure.map[bottom_row.clone()]
+            .iter()
+            .copied()
+            .fold(0.0, f64::max);
+        let spatial = measure.run();
+        let bottom = match selection.bottom_row {
+            BottomRow::Off => false,
+            BottomRow::ComponentFull => spatial.bottom_row_full,
+            BottomRow::Abs(threshold) => brightest_below > threshold,
+            BottomRow::Share(share) => {
+                map_sum > 0.0 && brightest_below > share / patches as f64 * map_sum
+            }
+        };
+        let sum = match selection.sinks.sum_source {
+            SumSource::Raw => raw_sum,
+            SumSource::Filtered => map_sum,
+        };
+        heads.push(HeadScore {
+            id,
+            sum,
+            sum_q: quantum::round(sum),
+            entropy: spatial.entropy,
+            components: spatial.components,
+            kept: false,
+            bottom,
+            rank: None,
+        });
+    }
+
+    let sums_q: Vec<i64> = heads.iter().map(|head| head.sum_q).collect();
+    let elbow = elbow(&sums_q, &maps.layers, n_heads, &selection.elbow)?;
+    for (head, keep) in heads.iter_mut().zip(elbow.keep) {
+        head.kept = keep;
+    }
+    let entropy_cap = selection.entropy.max.map_or(i64::MAX, quantum::round);
+    let mut ranking: Vec<usize> = (0..heads.len())
+        .filter(|&flat| {
+            let head = &heads[flat];
+            head.kept
+                && !head.bottom
+                && head.entropy.is_finite()
+                && quantum::round(head.entropy) <= entropy_cap
+        })
+        .collect();
+    ranking.sort_by_key(|&flat| {
+        let head = &heads[flat];
+        let attention = if selection.tie == Tie::Sum {
+            -head.sum_q
+        } else {
+            0
+        };
+        (quantum::round(head.entropy), attention, flat)
+    });
+    for (rank, &flat) in ranking.iter().enumerate() {
+        heads[flat].rank = Some(rank);
+    }
+    let candidates = ranking
+        .iter()
+        .take(selection.candidates)
+        .map(|&flat| heads[flat].id)
+        .collect();
+    Ok(SampleScores {
+        n_layers: maps.n_layers,
+        n_heads,
+        tau: quantum::real(elbow.tau_q),
+        tau_q: elbow.tau_q,
+        elbow: elbow.head.map(|flat| heads[flat].id),
+        candidates,
+        heads,
+    })
+}
+
+/// Lets frames vote and keeps the heads with most votes, in that order.
+///
+/// # Errors
+/// [`Error::Shape`] when frames differ in their heads, [`Error::NoHeads`] when no frame votes for any.
+pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Result<Selected> {
+    selection.validate()?;
+    let (n_layers, n_heads) = samples.first().map_or((0, 0), |s| (s.n_layers, s.n_heads));
+    if samples
+        .iter()
+        .any(|s| (s.n_layers, s.n_heads) != (n_layers, n_heads))
+    {
+        return Err(Error::Shape(
+            "frames of models with different numbers of layers or heads".into(),
+        ));
+    }
+    let absent = selection.candidates as u64;
+    let mut counts = vec![0u32; n_layers * n_heads];
+    let mut rank_sums = vec![samples.len() as u64 * absent; n_layers * n_heads];
+    for sample in samples {
+        for (rank, id) in sample
+            .candidates
+            .iter()
+            .take(selection.candidates)
+            .enumerate()
+        {
+            let flat = usize::from(id.layer) * n_heads + usize::from(id.head);
+            counts[flat] += 1;
+            rank_sums[flat] -= absent - rank as u64;
+        }
+    }
+    let mut voted: Vec<usize> = (0..counts.len()).filter(|&flat| counts[flat] > 0).collect();
+    if voted.is_empty() {
+        return Err(Error::NoHeads);
+    }
+    voted.sort_by_key(|&flat| {
+        let tie = if selection.freq_tie == FrequencyTie::RankSum {
+            rank_sums[flat]
+        } else {
+            0
+        };
+        (std::cmp::Reverse(counts[flat]), tie, flat)
+    });
+    let heads = voted
+        .iter()
+        .take(selection.k)
+        .map(|&flat| HeadId {
+            layer: (flat / n_heads) as u16,
+            head: (flat % n_heads) as u16,
+        })
+        .collect();
+    Ok(Selected {
+        heads,
+        counts,
+        rank_sums,
+        n_samples: samples.len(),
+        n_heads,
+    })
+}
+
+/// Sets sinks to 0; `renormalise` scales the rest so that the map keeps its sum, where anything is left.
+pub(crate) fn remove_sinks(map: &mut [f64], sinks: &[bool], renormalise: bool, sum_before: f64) {
+    for (a, &sink) in map.iter_mut().zip(sinks) {
+        if sink {
+            *a = 0.0;
+        }
+    }
+    if renormalise {
+        let left = sum64(map);
+        if left > 0.0 {
+            let scale = sum_before / left;
+            map.iter_mut().for_each(|a| *a *= scale);
+        }
+    }
+}
