@@ -3,7 +3,7 @@
 use super::heat::{Scale, bar_image};
 use super::texture::{Textures, content_key};
 use egui::{Align2, Color32, FontId, Pos2, Rect, Response, Sense, TextStyle, TextureOptions, Ui, Vec2, pos2};
-use figure::colormap::ColorMap;
+use figure::ColorMap;
 
 /// Height of the coloured strip in points.
 const STRIP: f32 = 10.0;

@@ -1,7 +1,7 @@
 //! Heat maps as pictures: scale, colours, upsampling and the atlas of all heads.
 
 use egui::{Color32, ColorImage};
-use figure::colormap::ColorMap;
+use figure::ColorMap;
 use grounding::{Grid, HeadMaps};
 use session::Upsampling;
 
@@ -94,7 +94,7 @@ struct Colors([Color32; 256]);
 
 impl Colors {
     fn new(color_map: ColorMap) -> Self {
-        Self(color_map.table().map(|[r, g, b]| Color32::from_rgb(r, g, b)))
+        Self(color_map.lut().map(|[r, g, b]| Color32::from_rgb(r, g, b)))
     }
 
     fn at(&self, position: f64) -> Color32 {

@@ -1,8 +1,8 @@
 //! What is drawn over a frame: heat map, mask outline, boxes and their names.
 
 use super::outline::Vertex;
+use crate::theme::Tokens;
 use egui::{Color32, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2};
-use figure::colormap::okabe_ito;
 
 /// How an outline is told from the others when colour does not do it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,30 +26,48 @@ pub struct Line {
     pub dash: Dash,
 }
 
-const fn rgb([r, g, b]: [u8; 3]) -> Color32 {
-    Color32::from_rgb(r, g, b)
-}
+/// What lies between a line and the picture, so that the line stands out on any picture in either theme.
+const CASING: Color32 = Color32::from_black_alpha(150);
+/// The ground of words on a picture.
+const PLATE: Color32 = Color32::from_black_alpha(190);
 
 impl Line {
-    /// The pseudo-gaze mask: white, solid, on every colour map (all end in a light colour, hence the dark casing).
-    pub const MASK: Self = Self { color: Color32::WHITE, width: 2.0, dash: Dash::Solid };
+    /// The pseudo-gaze mask: solid, in a colour that no map holds without its casing.
+    pub fn mask(tokens: &Tokens) -> Self {
+        Self { color: tokens.mask, width: 2.0, dash: Dash::Solid }
+    }
+
     /// The box around the mask.
-    pub const MASK_BOX: Self = Self { color: Color32::WHITE, width: 1.5, dash: Dash::Dotted };
+    pub fn mask_box(tokens: &Tokens) -> Self {
+        Self { color: tokens.mask, width: 1.5, dash: Dash::Dotted }
+    }
+
     /// The second region of a two-region rule.
-    pub const SECOND: Self = Self { color: rgb(okabe_ito::PURPLE), width: 2.0, dash: Dash::Solid };
+    pub fn second(tokens: &Tokens) -> Self {
+        Self { color: tokens.mask_second, width: 2.0, dash: Dash::Solid }
+    }
+
     /// A detector's box.
-    pub const DETECTION: Self = Self { color: rgb(okabe_ito::ORANGE), width: 2.0, dash: Dash::Dashed(6.0) };
+    pub fn detection(tokens: &Tokens) -> Self {
+        Self { color: tokens.box_detector, width: 2.0, dash: Dash::Dashed(6.0) }
+    }
+
     /// Exact outline or box of the target.
-    pub const TARGET: Self = Self { color: rgb(okabe_ito::SKY_BLUE), width: 2.0, dash: Dash::Dashed(3.0) };
+    pub fn target(tokens: &Tokens) -> Self {
+        Self { color: tokens.box_truth, width: 2.0, dash: Dash::Dashed(3.0) }
+    }
+
     /// Exact outline or box of the goal.
-    pub const GOAL: Self = Self { color: rgb(okabe_ito::YELLOW), width: 1.5, dash: Dash::Dashed(3.0) };
+    pub fn goal(tokens: &Tokens) -> Self {
+        Self { color: tokens.box_truth, width: 1.5, dash: Dash::Dotted }
+    }
 
     /// The line as shapes over a dark casing, so that it stands out on any picture. `points` is closed if `closed`.
     pub fn shapes(self, mut points: Vec<Pos2>, closed: bool) -> Vec<Shape> {
         if points.len() < 2 {
             return Vec::new();
         }
-        let casing = Stroke::new(self.width + 2.0, Color32::from_black_alpha(150));
+        let casing = Stroke::new(self.width + 2.0, CASING);
         let stroke = Stroke::new(self.width, self.color);
         let whole = |stroke: Stroke, points: &[Pos2]| {
             if closed { Shape::closed_line(points.to_vec(), stroke) } else { Shape::line(points.to_vec(), stroke) }
@@ -164,14 +182,14 @@ impl FrameView {
         let top = if above >= self.rect.top() { above } else { area.top() + 2.0 };
         let left = area.left().min(self.rect.right() - size.x).max(self.rect.left());
         let plate = Rect::from_min_size(pos2(left, top), size);
-        painter.rect_filled(plate, 2.0, Color32::from_black_alpha(190));
+        painter.rect_filled(plate, 2.0, PLATE);
         painter.galley(plate.min + Vec2::new(3.0, 1.0), galley, color);
     }
 
     /// Marks the peak patch of a map: a cross over `patch`.
-    pub fn peak(&self, painter: &Painter, patch: &grounding::Rect) {
+    pub fn peak(&self, painter: &Painter, patch: &grounding::Rect, color: Color32) {
         let centre = self.area(patch).center();
-        for (color, width) in [(Color32::from_black_alpha(150), 4.0), (Color32::WHITE, 2.0)] {
+        for (color, width) in [(CASING, 4.0), (color, 2.0)] {
             let stroke = Stroke::new(width, color);
             let arm = 5.0;
             painter.line_segment([centre - Vec2::new(arm, arm), centre + Vec2::new(arm, arm)], stroke);
@@ -190,6 +208,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
     use super::*;
+    use crate::theme;
 
     #[test]
     fn a_picture_keeps_its_aspect_ratio() {
@@ -206,14 +225,17 @@ mod tests {
     #[test]
     fn every_line_has_a_casing_and_its_own_look() {
         let square = vec![pos2(0.0, 0.0), pos2(40.0, 0.0), pos2(40.0, 40.0), pos2(0.0, 40.0)];
-        let lines =
-            [Line::MASK, Line::MASK_BOX, Line::SECOND, Line::DETECTION, Line::TARGET, Line::GOAL];
-        for (i, line) in lines.iter().enumerate() {
-            assert!(line.shapes(square.clone(), true).len() >= 2);
-            for other in &lines[..i] {
-                assert!(line.color != other.color || line.dash != other.dash);
+        for tokens in [theme::DARK, theme::LIGHT] {
+            let kinds =
+                [Line::mask, Line::mask_box, Line::second, Line::detection, Line::target, Line::goal];
+            let lines = kinds.map(|kind| kind(&tokens));
+            for (i, line) in lines.iter().enumerate() {
+                assert!(line.shapes(square.clone(), true).len() >= 2);
+                for other in &lines[..i] {
+                    assert!(line.color != other.color || line.dash != other.dash);
+                }
             }
+            assert!(lines[0].shapes(vec![pos2(0.0, 0.0)], true).is_empty());
         }
-        assert!(Line::MASK.shapes(vec![pos2(0.0, 0.0)], true).is_empty());
     }
 }

@@ -1,0 +1,594 @@
+//! Dataset-wide numbers for the newest selection, in the background.
+
+use super::latest::Latest;
+use super::survey::{Split, Survey};
+use super::truth::{Truth, TruthSource};
+use episode::boxes::BoxFile;
+use grounding::{
+    Aggregate, Budget, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Mask,
+    MaskRule, Rect, SampleScores, Selected, dataset_metrics, frame_metrics, gaze, heat_map, score_heads, select_heads,
+};
+use parking_lot::Mutex;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Re-scoring the tuning split inside a frame of the window is allowed up to this.
+const INLINE: Duration = Duration::from_millis(4);
+
+/// Strips are left out when all of them together would take longer than this.
+const SWEEP_BUDGET: Duration = Duration::from_secs(4);
+
+/// Numbers are wanted for this selection.
+#[derive(Clone)]
+pub struct MetricsRequest {
+    /// The captured sample.
+    pub survey: Arc<Survey>,
+    /// Every threshold.
+    pub selection: HeadSelection,
+    /// Name of the view whose patches are looked at.
+    pub view: String,
+    /// Detector boxes of the dataset.
+    pub boxes: Option<Arc<BoxFile>>,
+}
+
+impl MetricsRequest {
+    /// Whether maps and truths of the frames are the same for both.
+    fn reads_like(&self, other: &Self) -> bool {
+        let subtracts = |s: &HeadSelection| s.aggregate == Aggregate::MeanSubtracted;
+        Arc::ptr_eq(&self.survey, &other.survey)
+            && self.selection.query == other.selection.query
+            && subtracts(&self.selection) == subtracts(&other.selection)
+            && self.view == other.view
+            && match (&self.boxes, &other.boxes) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (a, b) => a.is_none() && b.is_none(),
+            }
+    }
+}
+
+impl PartialEq for MetricsRequest {
+    fn eq(&self, other: &Self) -> bool {
+        self.reads_like(other) && self.selection == other.selection
+    }
+}
+
+/// Maps and reference boxes of all frames of a survey, for one query and one view.
+struct Prepared {
+    /// One entry per frame: its maps, or why it has none.
+    maps: Vec<Result<HeadMaps, Arc<str>>>,
+    /// One entry per frame: the reference box on the grid.
+    truth: Vec<Option<(Rect, TruthSource)>>,
+}
+
+impl Prepared {
+    fn new(request: &MetricsRequest) -> Self {
+        let one = |frame: &super::SurveyFrame| {
+            let capture = &frame.capture;
+            let Some(view) = capture.views.iter().position(|v| v.name == request.view) else {
+                let reason: Arc<str> = format!("the model does not look through `{}`", request.view).into();
+                return (Err(reason), None);
+            };
+            let maps = capture.head_maps_for(&request.selection, view).map_err(|e| Arc::from(e.to_string()));
+            let truth = Truth {
+                target: frame.exact.get(view).copied().flatten(),
+                detections: Truth::detections(
+                    request.boxes.as_deref(),
+                    frame.episode,
+                    frame.step,
+                    &request.view,
+                    Some((capture, view)),
+                ),
+                goal: None,
+            };
+            let grid = capture.view_grid(view).ok();
+            let truth = truth.reference().zip(grid).map(|((rect, source), grid)| (grid.grid_from_image(rect), source));
+            (maps, truth)
+        };
+        let (maps, truth) = request.survey.frames.par_iter().map(one).unzip();
+        Self { maps, truth }
+    }
+}
+
+/// One frame of a report.
+#[derive(Clone, Debug)]
+pub struct FrameReport {
+    /// Episode index.
+    pub episode: usize,
+    /// Step within the episode.
+    pub step: usize,
+    /// Which half it belongs to.
+    pub split: Split,
+    /// Its numbers, where it has a reference box and the query token. Without a mask it is a miss.
+    pub metrics: Option<FrameMetrics>,
+    /// What the numbers are measured against.
+    pub source: Option<TruthSource>,
+    /// Why there is no mask.
+    pub failure: Option<Arc<str>>,
+}
+
+/// A threshold whose effect is shown as a strip under its slider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SweepField {
+    /// A fixed threshold on the image-attention sum.
+    Tau,
+    /// Number of selected heads.
+    K,
+    /// Standard deviation of the smoothing, in patches.
+    Sigma,
+    /// Share of patches in the mask.
+    Area,
+}
+
+impl SweepField {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tau, Self::K, Self::Sigma, Self::Area];
+
+    /// The selection with this field set; none where the rules in use have no such field.
+    fn set(self, selection: &HeadSelection, value: f64) -> Option<HeadSelection> {
+        let mut changed = selection.clone();
+        match self {
+            Self::Tau => changed.elbow.mode = ElbowMode::Manual(value),
+            Self::K => changed.k = value as usize,
+            Self::Sigma => changed.smoothing.sigma = value,
+            Self::Area => match &mut changed.mask {
+                MaskRule::TopN(budget)
+                | MaskRule::RegionBudget(budget)
+                | MaskRule::TwoRegionsBudget { budget, .. } => *budget = Budget::Share(value),
+                MaskRule::Mean
+                | MaskRule::KeepMass(_)
+                | MaskRule::RegionComponent { .. }
+                | MaskRule::TwoRegions { .. } => return None,
+            },
+        }
+        let heads_matter = matches!(changed.aggregate, Aggregate::Selected { .. });
+        (heads_matter || matches!(self, Self::Area)).then_some(changed)
+    }
+
+    /// The values tried.
+    fn values(self, scores: &[SampleScores]) -> Vec<f64> {
+        let spaced = |low: f64, high: f64, n: usize| {
+            (0..n).map(|i| low + (high - low) * i as f64 / (n - 1) as f64).collect::<Vec<f64>>()
+        };
+        match self {
+            Self::Tau => {
+                let sums = || scores.iter().flat_map(|s| s.heads.iter().map(|h| h.sum));
+                let high = sums().fold(0.0, f64::max);
+                if high > 0.0 { spaced(0.0, high, 25) } else { Vec::new() }
+            }
+            Self::K => {
+                let heads = scores.iter().map(|s| s.heads.len()).min().unwrap_or(0);
+                (1..=heads.min(16)).map(|k| k as f64).collect()
+            }
+            Self::Sigma => spaced(0.0, 3.0, 13),
+            Self::Area => spaced(0.02, 0.5, 25),
+        }
+    }
+}
+
+/// A metric against the value of one threshold, everything else as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweep {
+    /// The threshold.
+    pub field: SweepField,
+    /// Value and mean IoU of mask and reference box on the tuning split.
+    pub points: Vec<[f64; 2]>,
+}
+
+/// Dataset-wide numbers of one selection.
+pub struct Report {
+    /// What was measured.
+    pub request: MetricsRequest,
+    /// The vote over the tuning split, or why it chose no head.
+    pub selected: Result<Selected, Arc<str>>,
+    /// Fewest and most heads that a frame of the tuning split voted for.
+    pub candidates: Option<(usize, usize)>,
+    /// All frames.
+    pub frames: Vec<FrameReport>,
+    /// Numbers of the half on which heads are chosen and thresholds tuned; none without a reference box.
+    pub tune: Option<DatasetMetrics>,
+    /// Numbers of the other half.
+    pub held_out: Option<DatasetMetrics>,
+    /// What the numbers are measured against; none without a reference box.
+    pub source: Option<TruthSource>,
+    /// Median threshold τ of the frames of the tuning split.
+    pub tau: Option<f64>,
+    /// Strips; empty until they are computed, and when they would take too long.
+    pub sweeps: Vec<Sweep>,
+    /// How long the numbers took, strips not counted.
+    pub elapsed: Duration,
+    prepared: Arc<Prepared>,
+    scores: Arc<Vec<SampleScores>>,
+    scoring: Duration,
+}
+
+impl Report {
+    /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting votes or the
+    /// split is quickly scored, else those of this report, until its successor is there.
+    pub fn heads_for(&self, selection: &HeadSelection) -> Vec<HeadId> {
+        let own = || self.selected.as_ref().map(|s| s.heads.clone()).unwrap_or_default();
+        let asked = &self.request.selection;
+        if *selection == *asked || selection.query != asked.query {
+            return own();
+        }
+        if selection.scores_like(asked) {
+            return select_heads(&self.scores, selection).map(|s| s.heads).unwrap_or_default();
+        }
+        if self.scoring > INLINE {
+            return own();
+        }
+        let scores = score_tuning_split(&self.request.survey, &self.prepared, selection, &|| false);
+        select_heads(&scores, selection).map(|s| s.heads).unwrap_or_default()
+    }
+
+    /// Frames of the tuning split that could vote.
+    pub fn tuning_frames(&self) -> usize {
+        self.scores.len()
+    }
+
+    /// The strip of one threshold.
+    pub fn sweep(&self, field: SweepField) -> Option<&Sweep> {
+        self.sweeps.iter().find(|s| s.field == field)
+    }
+
+    /// The report on one frame of the survey.
+    pub fn frame(&self, episode: usize, step: usize) -> Option<&FrameReport> {
+        self.frames.iter().find(|f| (f.episode, f.step) == (episode, step))
+    }
+}
+
+/// Scores of the tuning split; frames without maps are left out. Empty when interrupted.
+fn score_tuning_split(
+    survey: &Survey,
+    prepared: &Prepared,
+    selection: &HeadSelection,
+    interrupted: &(impl Fn() -> bool + Sync),
+) -> Vec<SampleScores> {
+    let frames: Vec<&HeadMaps> = survey
+        .frames
+        .iter()
+        .zip(&prepared.maps)
+        .filter(|(frame, _)| frame.split == Split::Tune)
+        .filter_map(|(_, maps)| maps.as_ref().ok())
+        .collect();
+    frames.par_iter().filter_map(|maps| if interrupted() { None } else { score_heads(maps, selection).ok() }).collect()
+}
+
+/// The worker thread ("metrics").
+pub struct Metrics {
+    shared: Arc<Shared>,
+    last: Option<MetricsRequest>,
+}
+
+struct Shared {
+    inbox: Latest<MetricsRequest>,
+    outbox: Mutex<Option<Arc<Report>>>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Metrics {
+    /// Starts the thread. `wake` is called whenever a report is ready.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
+        let shared =
+            Arc::new(Shared { inbox: Latest::default(), outbox: Mutex::default(), wake: Box::new(wake) });
+        std::thread::Builder::new().name("metrics".into()).spawn({
+            let shared = shared.clone();
+            move || shared.run()
+        })?;
+        Ok(Self { shared, last: None })
+    }
+
+    /// Asks for numbers. Newest wins: work on an older wish stops at the next frame.
+    pub fn request(&mut self, request: MetricsRequest) {
+        if self.last.as_ref() != Some(&request) {
+            self.last = Some(request.clone());
+            self.shared.inbox.put(request);
+        }
+    }
+
+    /// Whether the newest wish is not yet answered, strips not counted.
+    pub fn is_behind(&self, report: Option<&Report>) -> bool {
+        self.last.as_ref().is_some_and(|last| report.is_none_or(|r| r.request != *last))
+    }
+
+    /// Forgets what was asked.
+    pub fn clear(&mut self) {
+        self.last = None;
+        self.shared.inbox.take();
+        self.shared.outbox.lock().take();
+    }
+
+    /// Takes the newest report.
+    pub fn take(&self) -> Option<Arc<Report>> {
+        self.shared.outbox.lock().take()
+    }
+}
+
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut before: Option<Arc<Report>> = None;
+        while let Some(request) = self.inbox.wait() {
+            let interrupted = || self.inbox.interrupts();
+            let Some(report) = evaluate(request, before.as_deref(), &interrupted) else { continue };
+            let report = Arc::new(report);
+            self.deliver(report.clone());
+            before = Some(report.clone());
+            if let Some(report) = with_sweeps(&report, &interrupted) {
+                let report = Arc::new(report);
+                self.deliver(report.clone());
+                before = Some(report);
+            }
+        }
+    }
+
+    fn deliver(&self, report: Arc<Report>) {
+        *self.outbox.lock() = Some(report);
+        (self.wake)();
+    }
+}
+
+/// Numbers of one selection; none when interrupted.
+fn evaluate(
+    request: MetricsRequest,
+    before: Option<&Report>,
+    interrupted: &(impl Fn() -> bool + Sync),
+) -> Option<Report> {
+    let began = Instant::now();
+    let before = before.filter(|b| b.request.reads_like(&request));
+    let prepared = before.map_or_else(|| Arc::new(Prepared::new(&request)), |b| b.prepared.clone());
+    let scored = Instant::now();
+    let (scores, scoring) = match before.filter(|b| b.request.selection.scores_like(&request.selection)) {
+        Some(b) => (b.scores.clone(), b.scoring),
+        None => {
+            let scores = score_tuning_split(&request.survey, &prepared, &request.selection, interrupted);
+            (Arc::new(scores), scored.elapsed())
+        }
+    };
+    if interrupted() {
+        return None;
+    }
+    let selected = select_heads(&scores, &request.selection).map_err(|e| Arc::from(e.to_string()));
+    let heads = selected.as_ref().map(|s: &Selected| s.heads.clone()).unwrap_or_default();
+    let frames = measure(&request.survey, &prepared, &request.selection, &heads, None, interrupted)?;
+    let mut taus: Vec<f64> = scores.iter().map(|s| s.tau).collect();
+    taus.sort_unstable_by(f64::total_cmp);
+    let votes = || scores.iter().map(|s| s.candidates.len());
+    // Sweeps that do not depend on what changed stay; the others are computed again.
+    let sweeps = before.map_or_else(Vec::new, |b| {
+        let same = |s: &&Sweep| s.field.set(&b.request.selection, 0.5) == s.field.set(&request.selection, 0.5);
+        b.sweeps.iter().filter(same).cloned().collect()
+    });
+    Some(Report {
+        selected,
+        candidates: votes().min().zip(votes().max()),
+        tune: split_metrics(&frames, Split::Tune),
+        held_out: split_metrics(&frames, Split::HeldOut),
+        source: frames.iter().find_map(|f| f.source),
+        tau: taus.get(taus.len() / 2).copied(),
+        sweeps,
+        frames,
+        elapsed: began.elapsed(),
+        prepared,
+        scores,
+        scoring,
+        request,
+    })
+}
+
+/// Masks and numbers of the frames of one split, or of all; none when interrupted.
+fn measure(
+    survey: &Survey,
+    prepared: &Prepared,
+    selection: &HeadSelection,
+    heads: &[HeadId],
+    split: Option<Split>,
+    interrupted: &(impl Fn() -> bool + Sync),
+) -> Option<Vec<FrameReport>> {
+    let frames = survey.frames.par_iter().zip(&prepared.maps).zip(&prepared.truth);
+    frames
+        .filter(|((frame, _), _)| split.is_none_or(|s| s == frame.split))
+        .map(|((frame, maps), truth)| {
+            if interrupted() {
+                return None;
+            }
+            let (gaze, failure) = match maps {
+                Ok(maps) => match gaze(maps, heads, selection) {
+                    Ok(gaze) => (Some(gaze), None),
+                    Err(error) => (Some(without_mask(maps, heads, selection)), Some(error.to_string().into())),
+                },
+                Err(reason) => (None, Some(reason.clone())),
+            };
+            Some(FrameReport {
+                episode: frame.episode,
+                step: frame.step,
+                split: frame.split,
+                metrics: gaze.zip(truth.as_ref()).and_then(|(gaze, (rect, _))| frame_metrics(&gaze, rect).ok()),
+                source: truth.map(|(_, source)| source),
+                failure,
+            })
+        })
+        .collect()
+}
+
+/// Means over one half; none without a frame that has a reference box.
+fn split_metrics(frames: &[FrameReport], split: Split) -> Option<DatasetMetrics> {
+    let measured: Vec<FrameMetrics> = frames.iter().filter(|f| f.split == split).filter_map(|f| f.metrics).collect();
+    (!measured.is_empty()).then(|| dataset_metrics(&measured))
+}
+
+/// What a frame counts for when no mask can be cut: a miss, for leaving it out would reward saying nothing. The heat map
+/// still has its peak and its mass where there is one.
+fn without_mask(maps: &HeadMaps, heads: &[HeadId], selection: &HeadSelection) -> Gaze {
+    let map = heat_map(maps, heads, selection)
+        .unwrap_or_else(|_| HeatMap { grid: maps.grid, values: vec![0.0; maps.grid.len()] });
+    let peak = map.quantised().ok().and_then(|q| q.peak());
+    Gaze { mask: Mask::empty(maps.grid), second: None, rect: None, peak, map }
+}
+
+/// The report with all strips; none when interrupted, when nothing is missing, or when it would take too long.
+fn with_sweeps(report: &Report, interrupted: &(impl Fn() -> bool + Sync)) -> Option<Report> {
+    report.tune.as_ref()?;
+    let selection = &report.request.selection;
+    let missing: Vec<(SweepField, Vec<f64>)> = SweepField::ALL
+        .into_iter()
+        .filter(|field| report.sweep(*field).is_none() && field.set(selection, 0.5).is_some())
+        .map(|field| (field, field.values(&report.scores)))
+        .collect();
+    let evaluations: usize = missing.iter().map(|(_, values)| values.len()).sum();
+    if evaluations == 0 || (report.elapsed + report.scoring) * evaluations as u32 > SWEEP_BUDGET {
+        return None;
+    }
+    let survey = &report.request.survey;
+    let mut sweeps = report.sweeps.clone();
+    for (field, values) in missing {
+        let mut points = Vec::with_capacity(values.len());
+        for value in values {
+            if interrupted() {
+                return None;
+            }
+            let Some(tried) = field.set(selection, value) else { continue };
+            let rescored;
+            let scores = if tried.scores_like(selection) {
+                &*report.scores
+            } else {
+                rescored = score_tuning_split(survey, &report.prepared, &tried, interrupted);
+                &rescored
+            };
+            let heads = select_heads(scores, &tried).map(|s| s.heads).unwrap_or_default();
+            let frames = measure(survey, &report.prepared, &tried, &heads, Some(Split::Tune), interrupted)?;
+            points.extend(split_metrics(&frames, Split::Tune).map(|metrics| [value, metrics.mean_iou]));
+        }
+        sweeps.push(Sweep { field, points });
+    }
+    Some(Report { sweeps, ..report.shallow_clone() })
+}
+
+impl Report {
+    fn shallow_clone(&self) -> Self {
+        Self {
+            request: self.request.clone(),
+            selected: self.selected.clone(),
+            candidates: self.candidates,
+            frames: self.frames.clone(),
+            tune: self.tune,
+            held_out: self.held_out,
+            source: self.source,
+            tau: self.tau,
+            sweeps: Vec::new(),
+            elapsed: self.elapsed,
+            prepared: self.prepared.clone(),
+            scores: self.scores.clone(),
+            scoring: self.scoring,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::super::fake::{GRID, fake_capture, peak};
+    use super::super::survey::SurveyFrame;
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn survey(n: usize) -> Arc<Survey> {
+        let frames = (0..n)
+            .map(|i| SurveyFrame {
+                episode: i,
+                step: 3,
+                split: if i % 2 == 0 { Split::Tune } else { Split::HeldOut },
+                capture: Arc::new(fake_capture(i, 3)),
+                exact: vec![Some(GRID.patch_rect(peak(i, 3)))],
+            })
+            .collect();
+        Arc::new(Survey { planned: n, frames })
+    }
+
+    fn request(n: usize) -> MetricsRequest {
+        let selection = HeadSelection {
+            k: 2,
+            mask: MaskRule::RegionBudget(Budget::Patches(1)),
+            ..HeadSelection::default()
+        };
+        MetricsRequest { survey: survey(n), selection, view: "static".into(), boxes: None }
+    }
+
+    #[test]
+    fn heads_are_chosen_on_one_half_and_both_are_measured() {
+        let report = evaluate(request(16), None, &|| false).unwrap();
+        let heads = &report.selected.as_ref().unwrap().heads;
+        assert_eq!(*heads, vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]);
+        assert_eq!(report.selected.as_ref().unwrap().n_samples, 8);
+        let (tune, held_out) = (report.tune.as_ref().unwrap(), report.held_out.as_ref().unwrap());
+        assert_eq!((tune.frames, held_out.frames), (8, 8));
+        // The mask is the one patch that the truth is.
+        assert!((tune.mean_iou - 1.0).abs() < 1e-9 && (held_out.pointing - 1.0).abs() < 1e-9);
+        assert_eq!(report.source, Some(TruthSource::Exact));
+    }
+
+    #[test]
+    fn frames_without_a_mask_count_as_misses() {
+        let mut request = request(8);
+        request.selection.elbow.mode = ElbowMode::Manual(5.0);
+        let report = evaluate(request, None, &|| false).unwrap();
+        assert!(report.selected.is_err());
+        assert_eq!(report.tune.unwrap().mean_iou, 0.0);
+        assert!(report.frames.iter().all(|f| f.failure.is_some()));
+    }
+
+    #[test]
+    fn strips_cover_the_fields_in_use_and_stay_while_others_move() {
+        let report = evaluate(request(8), None, &|| false).unwrap();
+        assert!(report.sweeps.is_empty());
+        let report = with_sweeps(&report, &|| false).unwrap();
+        assert_eq!(report.sweeps.len(), 4);
+        let area = report.sweep(SweepField::Area).unwrap();
+        assert!(area.points[0][1] > area.points[24][1], "{:?}", area.points);
+        // Moving k keeps the strip of k and drops the others.
+        let mut moved = report.request.clone();
+        moved.selection.k = 3;
+        let next = evaluate(moved, Some(&report), &|| false).unwrap();
+        assert_eq!(next.sweeps.iter().map(|s| s.field).collect::<Vec<_>>(), vec![SweepField::K]);
+        assert!(Arc::ptr_eq(&next.scores, &report.scores));
+        // Work is given up when something newer waits.
+        assert!(evaluate(next.request.clone(), None, &|| true).is_none());
+        assert!(with_sweeps(&next, &|| true).is_none());
+    }
+
+    #[test]
+    fn the_newest_selection_is_answered() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let mut metrics = Metrics::new({
+            let wakes = wakes.clone();
+            move || {
+                wakes.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .unwrap();
+        let mut request = request(32);
+        for k in 1..=10 {
+            request.selection.k = k;
+            metrics.request(request.clone());
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let report = loop {
+            if let Some(report) = metrics.take().filter(|r| r.request.selection.k == 10) {
+                break report;
+            }
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert!(!metrics.is_behind(Some(&report)));
+        // Ten wishes, each with strips, would have been twenty reports.
+        assert!(wakes.load(Ordering::Relaxed) < 20);
+        request.selection.k = 1;
+        assert_eq!(report.heads_for(&request.selection).len(), 1);
+    }
+}

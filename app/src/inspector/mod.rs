@@ -1,0 +1,549 @@
+//! What works behind the panes: decoding frames, looking through models, measuring datasets.
+//!
+//! Three named threads, each with a mailbox in which the newest wish wins:
+//!
+//! | thread | does | answers with |
+//! |---|---|---|
+//! | `frames` | decodes the frame under the cursor, then its neighbours | [`CameraFrame`] |
+//! | `inspector` | owns the loaded models; captures the frame under the cursor, then a survey of the dataset | [`Capture`], [`Survey`] |
+//! | `metrics` | evaluates the newest selection on the survey, then the strips under the sliders | [`Report`] |
+//!
+//! [`Inspector::update`] runs once per frame of the window. It compares what the state asks for with what is there, sends
+//! wishes, takes answers, and computes the [`Look`] at the frame under the cursor: from capture to mask, usually well
+//! under a millisecond, so that mask and box follow a slider in the same frame.
+
+mod captures;
+#[cfg(test)]
+mod fake;
+mod frames;
+mod latest;
+mod look;
+mod metrics;
+mod survey;
+mod truth;
+
+pub use frames::{CameraFrame, FrameState, Place};
+pub use look::{HeadsFrom, Look, LookInputs, head_name};
+pub use metrics::{FrameReport, MetricsRequest, Report, Sweep, SweepField};
+pub use survey::{SURVEY_FRAMES, Split, Survey, SurveyFrame, SurveyPlan};
+pub use truth::{Truth, TruthSource, mask_rect};
+
+use crate::command::Command;
+use crate::jobs::Jobs;
+use crate::state::{Source, WorkbenchState};
+use crate::toasts::Notice;
+use captures::{CaptureReply, CaptureRequest, Captures, Models, SurveyRequest};
+use episode::SharedDataset;
+use frames::{FrameRequest, Frames};
+use grounding::{Capture, HeadId, HeadSelection};
+use latest::Latest;
+use metrics::Metrics;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A look that takes longer than this is computed in the background from then on.
+const INLINE_LOOK: Duration = Duration::from_millis(16);
+
+/// How far the look at the frame under the cursor has come.
+#[derive(Clone, Default)]
+pub enum LookState {
+    /// Nothing looks.
+    #[default]
+    Nothing,
+    /// A capture is on its way.
+    Waiting {
+        /// Since when.
+        since: Instant,
+    },
+    /// It is there and belongs to the cursor.
+    Ready,
+    /// It cannot be made.
+    Failed(Arc<str>),
+}
+
+/// Handle to everything that works behind the panes.
+pub struct Inspector {
+    jobs: Jobs,
+    repaint: egui::Context,
+    workers: Option<Workers>,
+    /// What is shown; may lag behind the cursor, see [`Inspector::look_state`].
+    look: Option<Arc<Look>>,
+    look_state: LookState,
+    /// Whether looks are computed in the background because they are slow.
+    slow: bool,
+    capture: Option<CaptureReply>,
+    wanted_capture: Option<(CaptureRequest, Instant)>,
+    file: Option<OpenFile>,
+    survey: Option<Arc<Survey>>,
+    survey_of: Option<SurveyOf>,
+    survey_wanted: AtomicBool,
+    report: Option<Arc<Report>>,
+    heads: Option<HeadsMemo>,
+    device: Option<String>,
+}
+
+/// The threads. They start with the first update, so that making an inspector costs nothing.
+struct Workers {
+    frames: Frames,
+    captures: Captures,
+    metrics: Metrics,
+    looks: Looks,
+}
+
+/// A capture file in memory, with its captures shared one by one.
+struct OpenFile {
+    captures: Arc<Vec<Capture>>,
+    shared: Vec<Option<Arc<Capture>>>,
+}
+
+/// What a survey was made of.
+#[derive(Clone)]
+enum SurveyOf {
+    Checkpoint(PathBuf, SharedDataset),
+    File(Arc<Vec<Capture>>),
+}
+
+impl PartialEq for SurveyOf {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Checkpoint(a, x), Self::Checkpoint(b, y)) => a == b && Arc::ptr_eq(x, y),
+            (Self::File(a), Self::File(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// The heads that a report chose for a selection.
+struct HeadsMemo {
+    report: Arc<Report>,
+    selection: HeadSelection,
+    heads: Vec<HeadId>,
+}
+
+impl Inspector {
+    /// Makes an inspector. Cheap: no thread, device or model is touched before the first [`Inspector::update`] that
+    /// needs it.
+    pub fn new(jobs: Jobs, repaint: egui::Context) -> Self {
+        Self {
+            jobs,
+            repaint,
+            workers: None,
+            look: None,
+            look_state: LookState::Nothing,
+            slow: false,
+            capture: None,
+            wanted_capture: None,
+            file: None,
+            survey: None,
+            survey_of: None,
+            survey_wanted: AtomicBool::new(false),
+            report: None,
+            heads: None,
+            device: None,
+        }
+    }
+
+    /// Asks for what the state needs and takes what has arrived. Never waits. Errors go out as a notice, once each.
+    pub fn update(&mut self, state: &WorkbenchState, commands: &mut Vec<Command>) {
+        if self.workers.is_none() {
+            match Workers::start(state.device, &self.repaint) {
+                Ok(workers) => self.workers = Some(workers),
+                Err(error) => {
+                    let error = anyhow::Error::new(error).context("the system gave no thread");
+                    commands.push(Command::Notify(Notice::error("Nothing can be decoded", &error)));
+                    return;
+                }
+            }
+        }
+        self.take_answers(commands);
+        self.want_frames(state);
+        self.want_survey(state);
+        let capture = self.want_capture(state);
+        self.want_look(state, capture);
+        self.want_report(state);
+    }
+
+    /// What is looked at. It may belong to an earlier cursor while [`Inspector::look_state`] is waiting.
+    pub fn look(&self) -> Option<&Arc<Look>> {
+        self.look.as_ref()
+    }
+
+    /// Whether [`Inspector::look`] belongs to the cursor, and why not.
+    pub fn look_state(&self) -> &LookState {
+        &self.look_state
+    }
+
+    /// A decoded picture, if it is there.
+    pub fn frame(&self, dataset: &SharedDataset, place: Place) -> Option<FrameState> {
+        self.workers.as_ref()?.frames.get(dataset, place)
+    }
+
+    /// Numbers on the survey for the newest selection that was evaluated.
+    pub fn report(&self) -> Option<&Arc<Report>> {
+        self.report.as_ref()
+    }
+
+    /// Whether a newer selection waits for its numbers.
+    pub fn report_is_behind(&self) -> bool {
+        self.workers.as_ref().is_some_and(|w| w.metrics.is_behind(self.report.as_deref()))
+    }
+
+    /// The survey that the numbers are measured on.
+    pub fn survey(&self) -> Option<&Arc<Survey>> {
+        self.survey.as_ref()
+    }
+
+    /// Captures the survey again, also after it was cancelled.
+    pub fn measure_again(&self) {
+        self.survey_wanted.store(true, Ordering::Relaxed);
+        self.repaint.request_repaint();
+    }
+
+    /// Layers and heads of the shown capture.
+    pub fn shape(&self) -> Option<(usize, usize)> {
+        self.look.as_ref().map(|look| (look.maps.n_layers, look.maps.n_heads))
+    }
+
+    /// The device that models run on, once one was loaded.
+    pub fn device_name(&self) -> Option<String> {
+        self.device.clone()
+    }
+
+    /// How long the last capture took, and the look at it.
+    pub fn timing(&self) -> (Option<Duration>, Option<Duration>, Option<Duration>) {
+        (
+            self.workers.as_ref().and_then(|w| w.frames.latency()),
+            self.capture.as_ref().map(|c| c.elapsed),
+            self.look.as_ref().map(|l| l.elapsed),
+        )
+    }
+
+    fn take_answers(&mut self, commands: &mut Vec<Command>) {
+        let Some(workers) = &self.workers else { return };
+        if let Some(reply) = workers.captures.take_reply() {
+            if let Err(error) = &reply.result {
+                commands.push(Command::Notify(Notice::error("The model cannot look at this frame", error)));
+            }
+            self.capture = Some(reply);
+        }
+        match workers.captures.take_survey() {
+            Some(Ok(survey)) => self.survey = Some(survey),
+            Some(Err(error)) => commands.push(Command::Notify(Notice::error("The dataset cannot be measured", &error))),
+            None => {}
+        }
+        if let Some(report) = workers.metrics.take() {
+            self.report = Some(report);
+        }
+        self.device = workers.captures.device().or(self.device.take());
+    }
+
+    fn want_frames(&mut self, state: &WorkbenchState) {
+        if let (Some(workers), Some(dataset)) = (&mut self.workers, &state.dataset) {
+            workers.frames.request(FrameRequest {
+                dataset: dataset.data.clone(),
+                episode: state.cursor.episode,
+                step: state.cursor.step,
+                length: state.steps(),
+                camera: state.cursor.camera,
+            });
+        }
+    }
+
+    /// The survey follows the source by itself; a cancelled one comes back when asked for.
+    fn want_survey(&mut self, state: &WorkbenchState) {
+        let Some(workers) = &mut self.workers else { return };
+        let of = match (&state.source, state.source.checkpoint(), &state.dataset) {
+            (Source::Captures { captures, .. }, ..) => Some(SurveyOf::File(captures.clone())),
+            (_, Some(checkpoint), Some(dataset)) => {
+                Some(SurveyOf::Checkpoint(checkpoint.to_owned(), dataset.data.clone()))
+            }
+            _ => None,
+        };
+        let again = self.survey_wanted.swap(false, Ordering::Relaxed);
+        if of == self.survey_of && !again {
+            return;
+        }
+        // Heads and numbers of another model or dataset say nothing about this one; those of an earlier checkpoint of the
+        // same dataset stay on screen until their successors are there.
+        let same_data = matches!(
+            (&of, &self.survey_of),
+            (Some(SurveyOf::Checkpoint(_, a)), Some(SurveyOf::Checkpoint(_, b))) if Arc::ptr_eq(a, b)
+        );
+        if !same_data {
+            self.survey = None;
+            self.report = None;
+            workers.metrics.clear();
+        }
+        match &of {
+            Some(SurveyOf::Checkpoint(checkpoint, dataset)) => workers.captures.survey(Some(SurveyRequest {
+                checkpoint: checkpoint.clone(),
+                dataset: dataset.clone(),
+                frames: SURVEY_FRAMES,
+                job: self.jobs.start("Measuring the dataset", true),
+            })),
+            Some(SurveyOf::File(captures)) => {
+                workers.captures.survey(None);
+                self.survey = Some(Arc::new(Survey::of_captures(captures, SURVEY_FRAMES)));
+            }
+            None => workers.captures.survey(None),
+        }
+        self.survey_of = of;
+    }
+
+    /// The capture under the cursor, if it is there.
+    fn want_capture(&mut self, state: &WorkbenchState) -> Option<Arc<Capture>> {
+        let workers = self.workers.as_ref()?;
+        if let Some(captures) = state.source.captures() {
+            self.wanted_capture = None;
+            let file = match &mut self.file {
+                Some(file) if Arc::ptr_eq(&file.captures, captures) => file,
+                file => file.insert(OpenFile { captures: captures.clone(), shared: vec![None; captures.len()] }),
+            };
+            let found = file.get(state.cursor.step);
+            self.look_state = match &found {
+                Some(_) => LookState::Ready,
+                None => LookState::Failed("The capture file ends before this step".into()),
+            };
+            return found;
+        }
+        self.file = None;
+        let (Some(checkpoint), Some(dataset)) = (state.source.checkpoint(), &state.dataset) else {
+            self.wanted_capture = None;
+            self.look_state = LookState::Nothing;
+            self.look = None;
+            return None;
+        };
+        let request = CaptureRequest {
+            checkpoint: checkpoint.to_owned(),
+            dataset: dataset.data.clone(),
+            episode: state.cursor.episode,
+            step: state.cursor.step,
+        };
+        let since = match &self.wanted_capture {
+            Some((wanted, since)) if *wanted == request => *since,
+            _ => {
+                workers.captures.request(request.clone());
+                let now = Instant::now();
+                self.wanted_capture = Some((request.clone(), now));
+                now
+            }
+        };
+        match &self.capture {
+            Some(reply) if reply.request == request => match &reply.result {
+                Ok(capture) => {
+                    self.look_state = LookState::Ready;
+                    Some(capture.clone())
+                }
+                Err(error) => {
+                    self.look_state = LookState::Failed(format!("{error:#}").into());
+                    self.look = None;
+                    None
+                }
+            },
+            _ => {
+                self.look_state = LookState::Waiting { since };
+                // A look at another dataset or model would be a lie; one at another step is only late.
+                let stale = self.capture.as_ref().is_none_or(|reply| !Arc::ptr_eq(&reply.request.dataset, &request.dataset));
+                if stale {
+                    self.look = None;
+                }
+                None
+            }
+        }
+    }
+
+    fn want_look(&mut self, state: &WorkbenchState, capture: Option<Arc<Capture>>) {
+        // Between two captures the last one stays, and thresholds still act on it.
+        let waiting = matches!(self.look_state, LookState::Waiting { .. });
+        let Some(capture) = capture.or_else(|| {
+            self.look.as_ref().filter(|_| waiting).map(|look| look.inputs.capture.clone())
+        }) else {
+            if !matches!(self.look_state, LookState::Nothing) {
+                self.look = None;
+            }
+            return;
+        };
+        let Some(view) = self.view_of(state, &capture) else { return };
+        let heads = self.chosen_heads(state);
+        let truth = if waiting {
+            self.look.as_ref().map(|look| look.inputs.truth.clone()).unwrap_or_default()
+        } else {
+            self.truth(state, &capture, view)
+        };
+        let inputs = LookInputs {
+            capture,
+            view,
+            selection: state.settings.selection.clone(),
+            map: state.shown_map(),
+            heads,
+            truth,
+        };
+        if self.look.as_ref().is_some_and(|look| look.inputs == inputs) {
+            return;
+        }
+        let Some(workers) = &self.workers else { return };
+        if self.slow {
+            workers.looks.request(inputs.clone(), self.look.clone());
+            match workers.looks.take() {
+                Some(Ok(look)) => {
+                    self.slow = look.elapsed > INLINE_LOOK / 2;
+                    self.look = Some(look);
+                }
+                Some(Err(error)) => self.fail(error),
+                None => {}
+            }
+            return;
+        }
+        match Look::new(inputs, self.look.as_deref()) {
+            Ok(look) => {
+                self.slow = look.elapsed > INLINE_LOOK;
+                self.look = Some(Arc::new(look));
+            }
+            Err(error) => self.fail(error.to_string().into()),
+        }
+    }
+
+    fn fail(&mut self, error: Arc<str>) {
+        self.look = None;
+        self.look_state = LookState::Failed(error);
+    }
+
+    /// The view of the inspected camera. Without a dataset the camera counts the views that have image tokens.
+    fn view_of(&mut self, state: &WorkbenchState, capture: &Capture) -> Option<usize> {
+        let views = capture.grid_views();
+        let Some(dataset) = &state.dataset else {
+            return views.get(state.cursor.camera).or(views.first()).copied();
+        };
+        let camera = dataset.data.info().cameras.get(state.cursor.camera)?;
+        let found = views.iter().copied().find(|v| capture.views[*v].name == camera.name);
+        if found.is_none() {
+            let names: Vec<&str> = views.iter().map(|v| capture.views[*v].name.as_str()).collect();
+            self.fail(format!("The model does not look through `{}` but through {}", camera.name, names.join(", ")).into());
+        }
+        found
+    }
+
+    /// Heads chosen on the tuning split for the present selection, with the number of its frames.
+    fn chosen_heads(&mut self, state: &WorkbenchState) -> Option<(Vec<HeadId>, usize)> {
+        let report = self.report.as_ref()?;
+        let selection = &state.settings.selection;
+        let memo = match &mut self.heads {
+            Some(memo) if Arc::ptr_eq(&memo.report, report) && memo.selection == *selection => memo,
+            memo => memo.insert(HeadsMemo {
+                report: report.clone(),
+                selection: selection.clone(),
+                heads: report.heads_for(selection),
+            }),
+        };
+        Some((memo.heads.clone(), report.tuning_frames()))
+    }
+
+    /// What is known about where the frame under the cursor should be looked at.
+    fn truth(&self, state: &WorkbenchState, capture: &Capture, view: usize) -> Truth {
+        let name = capture.views.get(view).map_or("", |v| v.name.as_str());
+        let boxes = state.dataset.as_ref().and_then(|d| d.boxes.as_ref()).map(|(_, boxes)| boxes.as_ref());
+        let detections =
+            Truth::detections(boxes, state.cursor.episode, state.cursor.step, name, Some((capture, view)));
+        let frame = state.dataset.as_ref().and_then(|dataset| {
+            let place =
+                Place { episode: state.cursor.episode, step: state.cursor.step, camera: state.cursor.camera };
+            self.frame(&dataset.data, place)
+        });
+        match frame {
+            Some(FrameState::Ready(frame)) => Truth {
+                target: frame.target.as_deref().and_then(mask_rect),
+                goal: frame.goal.as_deref().and_then(mask_rect),
+                detections,
+            },
+            _ => Truth { detections, ..Truth::default() },
+        }
+    }
+
+    fn want_report(&mut self, state: &WorkbenchState) {
+        let (Some(workers), Some(survey)) = (&mut self.workers, &self.survey) else { return };
+        let view = match (&state.dataset, &self.look) {
+            (Some(dataset), _) => dataset.data.info().cameras.get(state.cursor.camera).map(|c| c.name.clone()),
+            (None, Some(look)) => Some(look.view_name().to_owned()),
+            (None, None) => None,
+        };
+        let Some(view) = view else { return };
+        workers.metrics.request(MetricsRequest {
+            survey: survey.clone(),
+            selection: state.settings.selection.clone(),
+            view,
+            boxes: state.dataset.as_ref().and_then(|d| d.boxes.as_ref()).map(|(_, boxes)| boxes.clone()),
+        });
+    }
+}
+
+impl OpenFile {
+    /// Capture at `index`, shared from then on. Attention is shared already; only the small parts are copied, once.
+    fn get(&mut self, index: usize) -> Option<Arc<Capture>> {
+        let slot = self.shared.get_mut(index)?;
+        let capture = self.captures.get(index)?;
+        Some(slot.get_or_insert_with(|| Arc::new(capture.clone())).clone())
+    }
+}
+
+impl Workers {
+    fn start(device: model::DeviceChoice, repaint: &egui::Context) -> std::io::Result<Self> {
+        let wake = || {
+            let repaint = repaint.clone();
+            move || repaint.request_repaint()
+        };
+        Ok(Self {
+            frames: Frames::new(wake())?,
+            captures: Captures::new(move || Models::new(device), wake())?,
+            metrics: Metrics::new(wake())?,
+            looks: Looks::new(wake())?,
+        })
+    }
+}
+
+/// The thread ("looks") for captures so large that a look takes longer than a frame of the window.
+struct Looks(Arc<LooksShared>);
+
+struct LooksShared {
+    inbox: Latest<(LookInputs, Option<Arc<Look>>)>,
+    asked: Mutex<Option<LookInputs>>,
+    outbox: Mutex<Option<Result<Arc<Look>, Arc<str>>>>,
+}
+
+impl Looks {
+    fn new(wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+        let shared =
+            Arc::new(LooksShared { inbox: Latest::default(), asked: Mutex::default(), outbox: Mutex::default() });
+        std::thread::Builder::new().name("looks".into()).spawn({
+            let shared = shared.clone();
+            move || {
+                while let Some((inputs, before)) = shared.inbox.wait() {
+                    let look = Look::new(inputs, before.as_deref());
+                    *shared.outbox.lock() = Some(look.map(Arc::new).map_err(|e| e.to_string().into()));
+                    wake();
+                }
+            }
+        })?;
+        Ok(Self(shared))
+    }
+
+    fn request(&self, inputs: LookInputs, before: Option<Arc<Look>>) {
+        let mut asked = self.0.asked.lock();
+        if asked.as_ref() != Some(&inputs) {
+            *asked = Some(inputs.clone());
+            self.0.inbox.put((inputs, before));
+        }
+    }
+
+    fn take(&self) -> Option<Result<Arc<Look>, Arc<str>>> {
+        self.0.outbox.lock().take()
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.0.inbox.close();
+    }
+}
