@@ -154,7 +154,7 @@ pub struct ViewGrid {
 }
 
 impl Capture {
-    /// A capture from its parts.
+    /// A capture from its parts. Boxes are rounded to f32, so that a capture equals itself read back from a file.
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths do not fit or a key, box or layer number is out of order;
@@ -169,9 +169,9 @@ impl Capture {
             heads,
             views,
             queries,
-            keys,
+            mut keys,
             attn,
-            boxes,
+            mut boxes,
             action,
             sinks,
         } = parts;
@@ -197,11 +197,11 @@ impl Capture {
                 views.len()
             )));
         }
-        for rect in keys.iter().filter_map(|key| key.rect) {
-            rect.clipped()?;
+        for rect in keys.iter_mut().filter_map(|key| key.rect.as_mut()) {
+            *rect = rect.as_stored()?;
         }
-        for detection in &boxes {
-            detection.rect.clipped()?;
+        for detection in &mut boxes {
+            detection.rect = detection.rect.as_stored()?;
             if detection.view >= views.len() {
                 return Err(Error::Shape(format!(
                     "a box belongs to none of the {} views",

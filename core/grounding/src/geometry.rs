@@ -112,6 +112,24 @@ impl Rect {
         })
     }
 
+    /// The box at the precision captures are stored with. Unlike [`Rect::clipped`] it may reach beyond the image, as
+    /// patches over padding do.
+    ///
+    /// # Errors
+    /// [`Error::Box`] as in [`Rect::clipped`].
+    pub(crate) fn as_stored(self) -> Result<Self> {
+        self.clipped()?;
+        let stored = |v: f64| f64::from(v as f32);
+        let rect = Self {
+            x0: stored(self.x0),
+            y0: stored(self.y0),
+            x1: stored(self.x1),
+            y1: stored(self.y1),
+        };
+        rect.clipped()?;
+        Ok(rect)
+    }
+
     /// Width, normalised.
     pub fn width(self) -> f64 {
         self.x1 - self.x0

@@ -7,6 +7,7 @@
 //! Nothing here knows about tensors of a network library, windows or files, except [`attncap`], which stores captures.
 
 mod aggregate;
+pub mod attncap;
 mod capture;
 mod elbow;
 mod entropy;

@@ -1,0 +1,844 @@
+//! Attention captures as files: `attncap/1`, a safetensors layout that any PyTorch model can be made to write.
+//!
+//! One file holds one model and one set of cameras, and any number of steps. Per step, under a prefix `s00000/`,
+//! `s00001/`, … in the order of the list `steps` in the metadata:
+//!
+//! | tensor | type, shape | meaning |
+//! |---|---|---|
+//! | `lm.attn` | f16 or f32 `[L, H, Q, K]` | post-softmax weights of the captured rows |
+//! | `lm.layers`, `lm.heads` | i32 `[L]`, `[H]` | numbers in the model |
+//! | `lm.query_index` | i32 `[Q]` | position of every captured row |
+//! | `token_role` | u8 `[K]` | see [`TokenRole`] |
+//! | `key_view` | i32 `[K]` | camera, −1 for none |
+//! | `key_box` | f32 `[K, 4]` | `x0 y0 x1 y1` in the original image, NaN for none |
+//! | `boxes`, `box_view`, `box_score` | f32 `[N, 4]`, i32 `[N]`, f32 `[N]` | detections, optional |
+//! | `action` | f32 `[A]` | optional |
+//! | `query_role` | u8 `[Q]` | optional; else the role of the key at the query's position |
+//! | `key_sink` or `key_sink_phi` + `key_sink_width` | u8 `[K]`; f64 `[K]`, i32 `[1]` | sink tokens, optional |
+//!
+//! Metadata are strings: `format`, `model_id`, `source`, `instruction`, `steps` (JSON list), `views` (JSON list of
+//! name, width, height), and optionally `tokens`, `query_tokens`, `box_labels` (JSON objects from prefix to list of
+//! strings) and `sources`, `instructions` (JSON objects from prefix to string) where steps differ. Other tensors,
+//! such as the vision tower's `vis.attn`, are left alone.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use half::f16;
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Capture, CaptureParts, Detection, Error, Key, Query, Rect, Result, Sinks, TokenRole, View,
+};
+
+/// What `format` in the metadata says.
+pub const FORMAT: &str = "attncap/1";
+
+/// Longest header that is parsed. A long episode with the text of all its tokens needs some megabytes.
+const MAX_HEADER: u64 = 64 << 20;
+
+/// Whether a file is an attention capture, by its contents. False for files that cannot be read.
+pub fn is_attncap(path: &Path) -> bool {
+    let format = || {
+        let mut file = fs::File::open(path).ok()?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length).ok()?;
+        let length = u64::from_le_bytes(length);
+        let rest = file.metadata().ok()?.len().checked_sub(8)?;
+        if length > MAX_HEADER || length > rest {
+            return None;
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).ok()?;
+        let header: Value = serde_json::from_slice(&header).ok()?;
+        Some(
+            header
+                .get("__metadata__")?
+                .get("format")?
+                .as_str()?
+                .starts_with("attncap/"),
+        )
+    };
+    format().unwrap_or(false)
+}
+
+/// Reads all captures of a file, one per step.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::File`] when it is not a capture or a tensor is missing or of the
+/// wrong shape, [`Error::Step`] when its contents make no [`Capture`]. All name the file.
+pub fn read(path: &Path) -> Result<Vec<Capture>> {
+    let file = CaptureFile::open(path)?;
+    (0..file.len()).map(|index| file.capture(index)).collect()
+}
+
+/// An open capture file, for reading single steps of a long one.
+pub struct CaptureFile {
+    path: Arc<Path>,
+    bytes: Mmap,
+    /// Where tensor data begin.
+    data_start: usize,
+    tensors: Metadata,
+    /// Prefix and environment step, in order.
+    steps: Vec<(String, u64)>,
+    header: Header,
+}
+
+/// Metadata that were understood.
+struct Header {
+    model_id: String,
+    source: String,
+    instruction: String,
+    sources: HashMap<String, String>,
+    instructions: HashMap<String, String>,
+    views: Vec<View>,
+    tokens: HashMap<String, Vec<String>>,
+    query_tokens: HashMap<String, Vec<String>>,
+    box_labels: HashMap<String, Vec<String>>,
+}
+
+impl CaptureFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::File`], as [`read`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io {
+            what: "cannot open",
+            path: path.into(),
+            source,
+        };
+        let file_error = |reason: String| Error::File {
+            reason,
+            path: path.into(),
+        };
+        let file = fs::File::open(path).map_err(io)?;
+        let meta = file.metadata().map_err(io)?;
+        if !meta.is_file() || meta.len() < 8 {
+            return Err(file_error("not an attention capture".into()));
+        }
+        // SAFETY: the map is only read. Captures are replaced by renaming, never rewritten in place, so the bytes
+        // under it do not change; whatever they are, every length in them is checked before use.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let header_len = bytes
+            .first_chunk()
+            .map_or(u64::MAX, |&length| u64::from_le_bytes(length));
+        if header_len > MAX_HEADER {
+            return Err(file_error(
+                "not an attention capture (no safetensors header)".into(),
+            ));
+        }
+        let (header_len, tensors) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| file_error(format!("not a whole safetensors file ({e})")))?;
+        let none = HashMap::new();
+        let meta = tensors.metadata().as_ref().unwrap_or(&none);
+        match meta.get("format").map(String::as_str) {
+            Some(FORMAT) => {}
+            Some(other) if other.starts_with("attncap/") => {
+                return Err(file_error(format!(
+                    "a capture of format {other}, only {FORMAT} is understood"
+                )));
+            }
+            _ => {
+                return Err(file_error(format!(
+                    "not an attention capture (no format `{FORMAT}`)"
+                )));
+            }
+        }
+        let text = |key: &str| meta.get(key).cloned().unwrap_or_default();
+        let header = Header {
+            model_id: text("model_id"),
+            source: text("source"),
+            instruction: text("instruction"),
+            sources: parse(meta, "sources")
+                .map_err(file_error)?
+                .unwrap_or_default(),
+            instructions: parse(meta, "instructions")
+                .map_err(file_error)?
+                .unwrap_or_default(),
+            views: parse(meta, "views")
+                .map_err(file_error)?
+                .ok_or_else(|| file_error("the metadata name no `views`".into()))?,
+            tokens: parse(meta, "tokens")
+                .map_err(file_error)?
+                .unwrap_or_default(),
+            query_tokens: parse(meta, "query_tokens")
+                .map_err(file_error)?
+                .unwrap_or_default(),
+            box_labels: parse(meta, "box_labels")
+                .map_err(file_error)?
+                .unwrap_or_default(),
+        };
+        let listed: Option<Vec<u64>> = parse(meta, "steps").map_err(file_error)?;
+        let steps = steps(&tensors, listed).map_err(file_error)?;
+        Ok(Self {
+            path: path.into(),
+            bytes,
+            data_start: 8 + header_len,
+            tensors,
+            steps,
+            header,
+        })
+    }
+
+    /// Number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether it holds no step.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Environment step of every capture.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.steps.iter().map(|(_, step)| *step)
+    }
+
+    /// Cameras.
+    pub fn views(&self) -> &[View] {
+        &self.header.views
+    }
+
+    /// Reads one capture.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Step`], as [`read`].
+    pub fn capture(&self, index: usize) -> Result<Capture> {
+        let Some((prefix, step)) = self.steps.get(index) else {
+            return Err(self.error(format!("no capture {index} among {}", self.len())));
+        };
+        let tensors = StepTensors { file: self, prefix };
+        let header = &self.header;
+        let own = |special: &HashMap<String, String>, common: &String| {
+            special.get(prefix).unwrap_or(common).clone()
+        };
+
+        let (shape, attn) = tensors
+            .floats("lm.attn")?
+            .ok_or_else(|| tensors.missing("lm.attn"))?;
+        let &[n_layers, n_heads, n_queries, n_keys] = shape else {
+            return Err(tensors.wrong_shape("lm.attn", shape));
+        };
+        let role = |number: u8| {
+            TokenRole::from_u8(number)
+                .ok_or_else(|| self.error(format!("`{prefix}/` has a token of role {number}")))
+        };
+        let roles = tensors
+            .bytes("token_role", n_keys)?
+            .ok_or_else(|| tensors.missing("token_role"))?;
+        let views = tensors.required_ints("key_view", n_keys)?;
+        let rects = tensors
+            .rects("key_box", n_keys)?
+            .ok_or_else(|| tensors.missing("key_box"))?;
+        let mut tokens = tensors.texts("tokens", &header.tokens, n_keys)?;
+        tokens.resize(n_keys, String::new());
+        let keys: Vec<Key> = tokens
+            .into_iter()
+            .zip(roles)
+            .zip(views)
+            .zip(rects)
+            .map(|(((token, &number), view), rect)| {
+                Ok(Key {
+                    token,
+                    role: role(number)?,
+                    view: usize::try_from(view).ok(),
+                    rect,
+                })
+            })
+            .collect::<Result<_>>()?;
+
+        let positions = tensors.required_ints("lm.query_index", n_queries)?;
+        let query_roles = tensors.bytes("query_role", n_queries)?;
+        let query_tokens = tensors.texts("query_tokens", &header.query_tokens, n_queries)?;
+        let queries: Vec<Query> = positions
+            .into_iter()
+            .enumerate()
+            .map(|(i, position)| {
+                let position = usize::try_from(position).map_err(|_| {
+                    self.error(format!("`{prefix}/lm.query_index` holds {position}"))
+                })?;
+                let key = keys.get(position);
+                Ok(Query {
+                    position,
+                    token: query_tokens
+                        .get(i)
+                        .or(key.map(|k| &k.token))
+                        .cloned()
+                        .unwrap_or_default(),
+                    role: match query_roles {
+                        Some(roles) => role(roles[i])?,
+                        None => key.map(|k| k.role).unwrap_or_default(),
+                    },
+                })
+            })
+            .collect::<Result<_>>()?;
+
+        let parts = CaptureParts {
+            model_id: header.model_id.clone(),
+            source: own(&header.sources, &header.source),
+            instruction: own(&header.instructions, &header.instruction),
+            step: *step,
+            layers: tensors.numbers("lm.layers", n_layers)?,
+            heads: tensors.numbers("lm.heads", n_heads)?,
+            views: header.views.clone(),
+            queries,
+            keys,
+            attn,
+            boxes: tensors.detections()?,
+            action: tensors.floats("action")?.map(|(_, action)| action),
+            sinks: tensors.sinks(n_keys)?,
+        };
+        Capture::new(parts).map_err(|source| Error::Step {
+            step: prefix.clone(),
+            path: self.path.to_path_buf(),
+            source: Box::new(source),
+        })
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::File {
+            reason,
+            path: self.path.to_path_buf(),
+        }
+    }
+}
+
+/// A JSON value of the metadata.
+fn parse<T: DeserializeOwned>(
+    meta: &HashMap<String, String>,
+    key: &str,
+) -> Result<Option<T>, String> {
+    let parsed = meta.get(key).map(|text| serde_json::from_str(text));
+    parsed
+        .transpose()
+        .map_err(|e| format!("the metadata entry `{key}` is not what it should be ({e})"))
+}
+
+/// Prefixes and environment steps.
+fn steps(tensors: &Metadata, listed: Option<Vec<u64>>) -> Result<Vec<(String, u64)>, String> {
+    let names = tensors.offset_keys();
+    let number = |prefix: &str| {
+        prefix
+            .strip_prefix('s')
+            .and_then(|digits| digits.parse::<u64>().ok())
+    };
+    let prefixes: BTreeSet<(u64, &str)> = names
+        .iter()
+        .filter_map(|name| name.split_once('/'))
+        .filter_map(|(prefix, _)| Some((number(prefix)?, prefix)))
+        .collect();
+    if prefixes.is_empty() {
+        return Err("a capture without a step".into());
+    }
+    let steps = listed.unwrap_or_else(|| prefixes.iter().map(|&(number, _)| number).collect());
+    if steps.len() != prefixes.len() {
+        return Err(format!(
+            "{} steps are listed and {} are there",
+            steps.len(),
+            prefixes.len()
+        ));
+    }
+    Ok(prefixes
+        .into_iter()
+        .zip(steps)
+        .map(|((_, prefix), step)| (prefix.to_owned(), step))
+        .collect())
+}
+
+/// Tensors of one step.
+struct StepTensors<'a> {
+    file: &'a CaptureFile,
+    prefix: &'a str,
+}
+
+impl<'a> StepTensors<'a> {
+    fn missing(&self, name: &str) -> Error {
+        self.file
+            .error(format!("there is no tensor `{}/{name}`", self.prefix))
+    }
+
+    fn wrong_shape(&self, name: &str, shape: &[usize]) -> Error {
+        self.file.error(format!(
+            "tensor `{}/{name}` has the wrong shape {shape:?}",
+            self.prefix
+        ))
+    }
+
+    /// Description and bytes of a tensor. The header was checked against the length of the file.
+    fn find(&self, name: &str) -> Result<Option<(&'a TensorInfo, &'a [u8])>> {
+        let full = format!("{}/{name}", self.prefix);
+        let Some(info) = self.file.tensors.info(&full) else {
+            return Ok(None);
+        };
+        let (start, end) = info.data_offsets;
+        let data = self
+            .file
+            .bytes
+            .get(self.file.data_start + start..self.file.data_start + end);
+        let data = data.ok_or_else(|| {
+            self.file
+                .error(format!("tensor `{full}` reaches beyond the file"))
+        })?;
+        Ok(Some((info, data)))
+    }
+
+    /// One of the tensors whose type is fixed, as numbers of `N` bytes.
+    fn typed<const N: usize>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+    ) -> Result<Option<(&'a [usize], &'a [[u8; N]])>> {
+        let Some((info, data)) = self.find(name)? else {
+            return Ok(None);
+        };
+        if info.dtype != dtype {
+            return Err(self.file.error(format!(
+                "tensor `{}/{name}` holds {:?}, not {dtype:?}",
+                self.prefix, info.dtype
+            )));
+        }
+        Ok(Some((&info.shape, data.as_chunks().0)))
+    }
+
+    fn floats(&self, name: &str) -> Result<Option<(&'a [usize], Vec<f32>)>> {
+        match self.find(name)? {
+            Some((info, data)) if info.dtype == Dtype::F16 => {
+                let values = data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|&b| f16::from_le_bytes(b).to_f32());
+                Ok(Some((&info.shape, values.collect())))
+            }
+            _ => {
+                let found = self.typed(name, Dtype::F32)?;
+                Ok(found.map(|(shape, data)| {
+                    (shape, data.iter().map(|&b| f32::from_le_bytes(b)).collect())
+                }))
+            }
+        }
+    }
+
+    fn bytes(&self, name: &str, len: usize) -> Result<Option<&'a [u8]>> {
+        match self.typed::<1>(name, Dtype::U8)? {
+            Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
+            Some((_, data)) => Ok(Some(data.as_flattened())),
+            None => Ok(None),
+        }
+    }
+
+    fn ints(&self, name: &str, len: usize) -> Result<Option<Vec<i32>>> {
+        match self.typed(name, Dtype::I32)? {
+            Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
+            Some((_, data)) => Ok(Some(data.iter().map(|&b| i32::from_le_bytes(b)).collect())),
+            None => Ok(None),
+        }
+    }
+
+    fn required_ints(&self, name: &str, len: usize) -> Result<Vec<i32>> {
+        self.ints(name, len)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// Numbers from 0 up.
+    fn numbers(&self, name: &str, len: usize) -> Result<Vec<u32>> {
+        let ints = self.required_ints(name, len)?;
+        let positive = ints
+            .into_iter()
+            .map(|n| u32::try_from(n).ok())
+            .collect::<Option<_>>();
+        positive.ok_or_else(|| {
+            self.file.error(format!(
+                "tensor `{}/{name}` holds a negative number",
+                self.prefix
+            ))
+        })
+    }
+
+    /// Boxes; `None` for one that is all NaN.
+    fn rects(&self, name: &str, len: usize) -> Result<Option<Vec<Option<Rect>>>> {
+        let Some((shape, values)) = self.floats(name)? else {
+            return Ok(None);
+        };
+        if shape != [len, 4] {
+            return Err(self.wrong_shape(name, shape));
+        }
+        let rects = values
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&[x0, y0, x1, y1]: &[f32; 4]| {
+                let none = [x0, y0, x1, y1].iter().all(|v| v.is_nan());
+                (!none).then(|| Rect::new(x0.into(), y0.into(), x1.into(), y1.into()))
+            });
+        Ok(Some(rects.collect()))
+    }
+
+    /// Strings of this step from the metadata, none or as many as asked for.
+    fn texts(
+        &self,
+        name: &str,
+        all: &HashMap<String, Vec<String>>,
+        len: usize,
+    ) -> Result<Vec<String>> {
+        match all.get(self.prefix) {
+            Some(texts) if texts.len() != len => Err(self.file.error(format!(
+                "{} `{name}` for {len} tokens of step `{}`",
+                texts.len(),
+                self.prefix
+            ))),
+            Some(texts) => Ok(texts.clone()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn detections(&self) -> Result<Vec<Detection>> {
+        let Some((info, _)) = self.find("boxes")? else {
+            return Ok(Vec::new());
+        };
+        let len = info.shape.first().copied().unwrap_or(0);
+        let rects = self.rects("boxes", len)?.unwrap_or_default();
+        let views = self.required_ints("box_view", len)?;
+        let scores = match self.floats("box_score")? {
+            Some((shape, scores)) if shape == [len] => scores,
+            Some((shape, _)) => return Err(self.wrong_shape("box_score", shape)),
+            None => return Err(self.missing("box_score")),
+        };
+        let mut labels = self.texts("box_labels", &self.file.header.box_labels, len)?;
+        labels.resize(len, String::new());
+        let parts = rects.into_iter().zip(views).zip(scores).zip(labels);
+        parts
+            .map(
+                |(((rect, view), score), label)| match (rect, usize::try_from(view)) {
+                    (Some(rect), Ok(view)) => Ok(Detection {
+                        rect,
+                        label,
+                        score,
+                        view,
+                    }),
+                    _ => Err(self.file.error(format!(
+                        "tensor `{}/boxes` holds a box without a place",
+                        self.prefix
+                    ))),
+                },
+            )
+            .collect()
+    }
+
+    fn sinks(&self, len: usize) -> Result<Option<Sinks>> {
+        if let Some(verdict) = self.bytes("key_sink", len)? {
+            return Ok(Some(Sinks::Verdict(
+                verdict.iter().map(|&b| b != 0).collect(),
+            )));
+        }
+        let Some((shape, phi)) = self.typed("key_sink_phi", Dtype::F64)? else {
+            return Ok(None);
+        };
+        if shape != [len] {
+            return Err(self.wrong_shape("key_sink_phi", shape));
+        }
+        let width = self.numbers("key_sink_width", 1)?;
+        let width = width.first().map_or(0, |&width| width as usize);
+        Ok(Some(Sinks::Phi {
+            phi: phi.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+            width,
+        }))
+    }
+}
+
+/// Writes captures of one model into one file: beside it first, then in its place, so that a reader sees the old file
+/// or the new one. Weights that came from f16 are written as f16; nothing is ever rounded.
+///
+/// # Errors
+/// [`Error::Shape`] without a capture, or when they differ in model or cameras; [`Error::Io`] naming the file.
+pub fn write(path: &Path, captures: &[Capture]) -> Result<()> {
+    let file = Layout::of(captures)?;
+    let io = |what| {
+        move |source| Error::Io {
+            what,
+            path: path.to_path_buf(),
+            source,
+        }
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let written = fs::File::create(&beside).and_then(|out| {
+        let mut out = BufWriter::new(out);
+        file.write(&mut out)?;
+        out.into_inner().map_err(|e| e.into_error())?.sync_all()
+    });
+    let moved = written
+        .map_err(io("cannot write"))
+        .and_then(|()| fs::rename(&beside, path).map_err(io("cannot replace")));
+    if moved.is_err() {
+        // Best effort: the error that matters is the one returned.
+        let _ = fs::remove_file(&beside);
+    }
+    moved
+}
+
+/// A safetensors file before it is written. The header is made here, because the library writes several metadata
+/// entries in random order, and equal captures shall give equal files.
+#[derive(Default)]
+struct Layout<'a> {
+    metadata: Map<String, Value>,
+    tensors: Vec<Tensor<'a>>,
+}
+
+struct Tensor<'a> {
+    name: String,
+    shape: Vec<usize>,
+    data: Data<'a>,
+}
+
+enum Data<'a> {
+    F64(Vec<f64>),
+    F32(Vec<f32>),
+    Weights(&'a [f32]),
+    WeightsF16(&'a [f32]),
+    I32(Vec<i32>),
+    U8(Vec<u8>),
+}
+
+impl Data<'_> {
+    fn dtype(&self) -> (&'static str, usize) {
+        match self {
+            Self::F64(_) => ("F64", 8),
+            Self::F32(_) | Self::Weights(_) => ("F32", 4),
+            Self::WeightsF16(_) => ("F16", 2),
+            Self::I32(_) => ("I32", 4),
+            Self::U8(_) => ("U8", 1),
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        match self {
+            Self::F64(v) => v.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
+            Self::F32(v) => v.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
+            Self::Weights(v) => v.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
+            Self::WeightsF16(v) => v
+                .iter()
+                .try_for_each(|&v| out.write_all(&f16::from_f32(v).to_le_bytes())),
+            Self::I32(v) => v.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
+            Self::U8(v) => out.write_all(v),
+        }
+    }
+}
+
+impl<'a> Layout<'a> {
+    fn of(captures: &'a [Capture]) -> Result<Self> {
+        let Some(first) = captures.first() else {
+            return Err(Error::Shape(
+                "a capture file needs at least one capture".into(),
+            ));
+        };
+        if captures
+            .iter()
+            .any(|c| c.model_id != first.model_id || c.views != first.views)
+        {
+            return Err(Error::Shape(
+                "captures of several models or camera sets need a file each".into(),
+            ));
+        }
+        let mut layout = Self::default();
+        let mut tokens = Map::new();
+        let mut query_tokens = Map::new();
+        let mut box_labels = Map::new();
+        let mut sources = Map::new();
+        let mut instructions = Map::new();
+        for (index, capture) in captures.iter().enumerate() {
+            let prefix = format!("s{index:05}");
+            tokens.insert(
+                prefix.clone(),
+                capture.keys.iter().map(|k| k.token.as_str()).collect(),
+            );
+            query_tokens.insert(
+                prefix.clone(),
+                capture.queries.iter().map(|q| q.token.as_str()).collect(),
+            );
+            if !capture.boxes.is_empty() {
+                box_labels.insert(
+                    prefix.clone(),
+                    capture.boxes.iter().map(|b| b.label.as_str()).collect(),
+                );
+            }
+            if capture.source != first.source {
+                sources.insert(prefix.clone(), capture.source.as_str().into());
+            }
+            if capture.instruction != first.instruction {
+                instructions.insert(prefix.clone(), capture.instruction.as_str().into());
+            }
+            layout.add_step(&prefix, capture)?;
+        }
+        let steps: Vec<u64> = captures.iter().map(|c| c.step).collect();
+        let text = |value: Value| Value::String(value.to_string());
+        let most = |numbers: &[u32]| numbers.iter().max().map_or(0, |&n| u64::from(n) + 1);
+        let entries = [
+            ("format", FORMAT.into()),
+            ("model_id", first.model_id.as_str().into()),
+            ("n_layers", text(most(&first.layers).into())),
+            ("n_heads", text(most(&first.heads).into())),
+            ("producer", "gazelab".into()),
+            ("source", first.source.as_str().into()),
+            ("instruction", first.instruction.as_str().into()),
+            ("reduction", "none".into()),
+            ("steps", text(json!(steps))),
+            ("views", text(json!(first.views))),
+            (
+                "roles",
+                "0 text,1 image,2 action,3 state,4 special,5 pad".into(),
+            ),
+        ];
+        layout
+            .metadata
+            .extend(entries.map(|(key, value)| (key.to_owned(), value)));
+        let maps = [
+            ("tokens", tokens),
+            ("query_tokens", query_tokens),
+            ("box_labels", box_labels),
+            ("sources", sources),
+            ("instructions", instructions),
+        ];
+        for (key, map) in maps {
+            if !map.is_empty() {
+                layout
+                    .metadata
+                    .insert(key.to_owned(), text(Value::Object(map)));
+            }
+        }
+        // Wide types first keeps every tensor aligned, as readers that map the file expect.
+        layout
+            .tensors
+            .sort_by_key(|tensor| std::cmp::Reverse(tensor.data.dtype().1));
+        Ok(layout)
+    }
+
+    fn add_step(&mut self, prefix: &str, capture: &'a Capture) -> Result<()> {
+        let (n_queries, n_keys, n_boxes) = (
+            capture.queries.len(),
+            capture.keys.len(),
+            capture.boxes.len(),
+        );
+        let mut add = |name: &str, shape: &[usize], data: Data<'a>| {
+            self.tensors.push(Tensor {
+                name: format!("{prefix}/{name}"),
+                shape: shape.to_vec(),
+                data,
+            });
+        };
+        let ints = |what: &str, numbers: &mut dyn Iterator<Item = usize>| -> Result<Vec<i32>> {
+            numbers
+                .map(|n| {
+                    i32::try_from(n)
+                        .map_err(|_| Error::Shape(format!("{what} {n} is too large for a file")))
+                })
+                .collect()
+        };
+        let shape = [capture.layers.len(), capture.heads.len(), n_queries, n_keys];
+        let exact_f16 = capture.attn.iter().all(|&w| f16::from_f32(w).to_f32() == w);
+        let weights = if exact_f16 {
+            Data::WeightsF16(&capture.attn)
+        } else {
+            Data::Weights(&capture.attn)
+        };
+        add("lm.attn", &shape, weights);
+        let layers = ints("layer", &mut capture.layers.iter().map(|&n| n as usize))?;
+        add("lm.layers", &[layers.len()], Data::I32(layers));
+        let heads = ints("head", &mut capture.heads.iter().map(|&n| n as usize))?;
+        add("lm.heads", &[heads.len()], Data::I32(heads));
+        let positions = ints("position", &mut capture.queries.iter().map(|q| q.position))?;
+        add("lm.query_index", &[n_queries], Data::I32(positions));
+        add(
+            "query_role",
+            &[n_queries],
+            Data::U8(capture.queries.iter().map(|q| q.role as u8).collect()),
+        );
+        // Ids belong to a tokenizer, which a capture does not know: −1 is no id.
+        add("token_ids", &[n_keys], Data::I32(vec![-1; n_keys]));
+        add(
+            "token_role",
+            &[n_keys],
+            Data::U8(capture.keys.iter().map(|k| k.role as u8).collect()),
+        );
+        let view = |view: Option<usize>| view.and_then(|v| i32::try_from(v).ok()).unwrap_or(-1);
+        add(
+            "key_view",
+            &[n_keys],
+            Data::I32(capture.keys.iter().map(|k| view(k.view)).collect()),
+        );
+        let corners = |rect: Rect| [rect.x0, rect.y0, rect.x1, rect.y1].map(|v| v as f32);
+        let key_box = |key: &Key| key.rect.map_or([f32::NAN; 4], corners);
+        add(
+            "key_box",
+            &[n_keys, 4],
+            Data::F32(capture.keys.iter().flat_map(key_box).collect()),
+        );
+        if n_boxes > 0 {
+            let boxes = &capture.boxes;
+            add(
+                "boxes",
+                &[n_boxes, 4],
+                Data::F32(boxes.iter().flat_map(|b| corners(b.rect)).collect()),
+            );
+            add(
+                "box_view",
+                &[n_boxes],
+                Data::I32(boxes.iter().map(|b| view(Some(b.view))).collect()),
+            );
+            add(
+                "box_score",
+                &[n_boxes],
+                Data::F32(boxes.iter().map(|b| b.score).collect()),
+            );
+        }
+        if let Some(action) = &capture.action {
+            add("action", &[action.len()], Data::F32(action.clone()));
+        }
+        match &capture.sinks {
+            Some(Sinks::Verdict(verdict)) => {
+                add(
+                    "key_sink",
+                    &[n_keys],
+                    Data::U8(verdict.iter().map(|&sink| sink.into()).collect()),
+                );
+            }
+            Some(Sinks::Phi { phi, width }) => {
+                add("key_sink_phi", &[n_keys], Data::F64(phi.to_vec()));
+                let width = ints("width", &mut std::iter::once(*width))?;
+                add("key_sink_width", &[1], Data::I32(width));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let mut header = Map::new();
+        header.insert("__metadata__".into(), Value::Object(self.metadata.clone()));
+        let mut start = 0;
+        for Tensor { name, shape, data } in &self.tensors {
+            let (dtype, size) = data.dtype();
+            let end = start + size * shape.iter().product::<usize>();
+            header.insert(
+                name.clone(),
+                json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]}),
+            );
+            start = end;
+        }
+        let mut header = Value::Object(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        self.tensors
+            .iter()
+            .try_for_each(|tensor| tensor.data.write(out))?;
+        out.flush()
+    }
+}

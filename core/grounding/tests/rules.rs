@@ -1,0 +1,919 @@
+//! The rules worked out by hand, and a regression test for every defect of the public releases that they avoid.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+use std::sync::atomic::AtomicBool;
+
+use grounding::*;
+
+fn flat(rows: &[&[f64]]) -> (Vec<f64>, Grid) {
+    (rows.concat(), Grid::new(rows.len(), rows[0].len()))
+}
+
+fn spikes(grid: Grid, spikes: &[(usize, f64)]) -> Vec<f64> {
+    let mut map = vec![0.0; grid.len()];
+    spikes.iter().for_each(|&(patch, value)| map[patch] = value);
+    map
+}
+
+fn maps(grid: Grid, n_layers: usize, heads: &[Vec<f64>]) -> HeadMaps {
+    let data: Vec<f32> = heads.concat().into_iter().map(|v| v as f32).collect();
+    HeadMaps::new(grid, n_layers, heads.len() / n_layers, data).unwrap()
+}
+
+fn quantised(rows: &[&[f64]]) -> Quantised {
+    let (map, grid) = flat(rows);
+    Quantised::new(grid, &map).unwrap()
+}
+
+fn patches(mask: &Mask) -> Vec<usize> {
+    mask.iter().collect()
+}
+
+fn id(layer: u16, head: u16) -> HeadId {
+    HeadId { layer, head }
+}
+
+/// A reproducible map of positive weights that sums to `total`.
+fn noise(grid: Grid, seed: u64, total: f64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let map: Vec<f64> = (0..grid.len()).map(|_| next().powi(4)).collect();
+    let sum: f64 = map.iter().sum();
+    map.into_iter().map(|v| v / sum * total).collect()
+}
+
+fn entropy(map: &[f64], grid: Grid) -> f64 {
+    spatial_entropy(map, grid, &EntropyRule::default())
+        .unwrap()
+        .entropy
+}
+
+const UNIT: i64 = 1 << 30;
+
+#[test]
+fn elbow_by_hand() {
+    // Sorted 0 0 1 2 3 10: the chord rises by 2, the gaps are 0 2 3 4 5 0.
+    let sums: Vec<i64> = [3, 0, 10, 2, 1, 0].map(|v| v * UNIT / 16).to_vec();
+    let value = elbow(&sums, &[0, 1], 3, &Elbow::default()).unwrap();
+    assert_eq!(
+        (value.position, value.head, value.tau_q),
+        (Some(4), Some(0), 3 * UNIT / 16)
+    );
+    assert_eq!(value.keep, [true, false, true, false, false, false]);
+    let by_position = Elbow {
+        mode: ElbowMode::Index,
+        ..Elbow::default()
+    };
+    assert!(
+        elbow(&sums, &[0, 1], 3, &by_position)
+            .unwrap()
+            .keep
+            .iter()
+            .all(|&keep| keep)
+    );
+    let manual = Elbow {
+        mode: ElbowMode::Manual(0.125),
+        ..Elbow::default()
+    };
+    assert_eq!(
+        elbow(&sums, &[0, 1], 3, &manual).unwrap().keep,
+        [true, false, true, true, false, false]
+    );
+}
+
+#[test]
+fn elbow_of_equal_sums_keeps_everything() {
+    for sums in [vec![UNIT / 3; 4], vec![UNIT / 2]] {
+        let outcome = elbow(&sums, &[0], sums.len(), &Elbow::default()).unwrap();
+        assert!(outcome.keep.iter().all(|&keep| keep));
+        assert_eq!(outcome.position, Some(0));
+    }
+}
+
+#[test]
+fn early_layers_neither_pass_nor_set_the_threshold() {
+    // Five layers of two heads; the first two look broadly at everything.
+    let sums: Vec<i64> = [0.9, 0.9, 0.9, 0.9, 0.1, 0.2, 0.1, 0.5, 0.1, 0.1]
+        .iter()
+        .map(|s| (s * UNIT as f64) as i64)
+        .collect();
+    let layers = [0, 1, 2, 3, 4];
+    let eligible = elbow(&sums, &layers, 2, &Elbow::default()).unwrap();
+    assert!(!eligible.keep[..4].contains(&true));
+    assert!(eligible.keep[7]);
+    let all = elbow(
+        &sums,
+        &layers,
+        2,
+        &Elbow {
+            over: ElbowPool::All,
+            ..Elbow::default()
+        },
+    )
+    .unwrap();
+    assert!(
+        !all.keep.contains(&true),
+        "the early layers' sums set a threshold nobody reaches"
+    );
+    // A net of four layers excludes none, and a capture of late layers only excludes none either.
+    let small = elbow(
+        &sums[..8],
+        &layers[..4],
+        2,
+        &Elbow {
+            mode: ElbowMode::None,
+            ..Elbow::default()
+        },
+    );
+    assert!(small.unwrap().keep.iter().all(|&keep| keep));
+    let late = elbow(
+        &sums[..4],
+        &[20, 21],
+        2,
+        &Elbow {
+            mode: ElbowMode::None,
+            ..Elbow::default()
+        },
+    );
+    assert!(late.unwrap().keep.iter().all(|&keep| keep));
+}
+
+#[test]
+fn entropy_by_hand() {
+    let grid = Grid::new(4, 4);
+    let two = spikes(grid, &[(0, 0.25), (15, 0.25)]);
+    assert!((entropy(&two, grid) - 2f64.ln()).abs() < 1e-15);
+    // 0.75 and 0.25 of the mass, mean 1/16: 11/14 and 3/14 above it.
+    let uneven = spikes(grid, &[(0, 0.375), (15, 0.125)]);
+    let p = 11.0 / 14.0f64;
+    assert!((entropy(&uneven, grid) + p * p.ln() + (1.0 - p) * (1.0 - p).ln()).abs() < 1e-14);
+    let pixels = EntropyRule {
+        weight: EntropyWeight::Pixels,
+        ..EntropyRule::default()
+    };
+    assert!((spatial_entropy(&uneven, grid, &pixels).unwrap().entropy - 2f64.ln()).abs() < 1e-15);
+    let diagonal = spikes(grid, &[(0, 0.25), (5, 0.25)]);
+    assert_eq!(entropy(&diagonal, grid), 0.0);
+    let four = EntropyRule {
+        connectivity: Connectivity::Four,
+        ..EntropyRule::default()
+    };
+    assert_eq!(
+        spatial_entropy(&diagonal, grid, &four).unwrap().components,
+        2
+    );
+}
+
+#[test]
+fn entropy_does_not_depend_on_attention_to_text() {
+    let grid = Grid::new(13, 27);
+    let raw = EntropyRule {
+        normalise: false,
+        floor: Floor::Abs(0.001),
+        ..EntropyRule::default()
+    };
+    let map = noise(grid, 3, 0.8);
+    let small: Vec<f64> = map.iter().map(|v| v / 64.0).collect();
+    assert_eq!(entropy(&map, grid), entropy(&small, grid));
+    let entropies = [&map, &small].map(|m| spatial_entropy(m, grid, &raw).unwrap().entropy);
+    assert_ne!(
+        entropies[0], entropies[1],
+        "the published floor does depend on it"
+    );
+}
+
+#[test]
+fn heads_without_a_component_are_not_ranked_best() {
+    // One patch at twice the mean, on weights so small that the published floor swallows it.
+    let grid = Grid::new(27, 27);
+    let mut map = vec![0.05 / 730.0; grid.len()];
+    map[100] *= 2.0;
+    let june = HeadSelection::preset("published_june").unwrap().entropy;
+    let defect = spatial_entropy(&map, grid, &june).unwrap();
+    assert_eq!((defect.entropy, defect.components), (0.0, 0));
+    let raw = EntropyRule {
+        no_component: NoComponent::Inf,
+        ..june
+    };
+    assert_eq!(
+        spatial_entropy(&map, grid, &raw).unwrap().entropy,
+        f64::INFINITY
+    );
+    assert_eq!(
+        spatial_entropy(&map, grid, &EntropyRule::default())
+            .unwrap()
+            .components,
+        1
+    );
+}
+
+#[test]
+fn one_component_has_entropy_zero_unless_mass_below_the_floor_is_counted() {
+    let grid = Grid::new(8, 8);
+    let mut map = vec![0.0005; 64];
+    map[40..50].fill(0.0015);
+    map[0] = 0.02;
+    let june = HeadSelection::preset("published_june").unwrap().entropy;
+    let defect = spatial_entropy(&map, grid, &june).unwrap();
+    assert_eq!(defect.components, 1);
+    assert!(defect.entropy > 0.0);
+    let kept = EntropyRule {
+        total: EntropyTotal::Kept,
+        ..june
+    };
+    assert_eq!(spatial_entropy(&map, grid, &kept).unwrap().entropy, 0.0);
+}
+
+#[test]
+fn uniform_maps_show_nothing() {
+    for side in [8, 27, 91] {
+        let grid = Grid::new(side, side);
+        for total in [1.0, 0.3, 1.0 / 64.0] {
+            let map = vec![total / grid.len() as f64; grid.len()];
+            assert_eq!(entropy(&map, grid), f64::INFINITY);
+            let quantised = Quantised::new(grid, &map).unwrap();
+            assert!(quantised.mean().is_empty());
+            assert!(matches!(quantised.region_budget(3), Err(Error::FlatMap)));
+        }
+        assert_eq!(entropy(&vec![0.0; grid.len()], grid), f64::INFINITY);
+    }
+}
+
+#[test]
+fn no_square_is_assumed() {
+    for (rows, cols) in [(13, 27), (20, 11), (1, 7), (7, 1), (1, 1)] {
+        let grid = Grid::new(rows, cols);
+        let map = noise(grid, 5, 0.5);
+        let scores = score_heads(&maps(grid, 1, &[map]), &HeadSelection::default()).unwrap();
+        assert!((scores.heads[0].sum - 0.5).abs() < 1e-6);
+    }
+    assert_eq!(
+        HeadMaps::new(Grid::new(3, 3), 1, 1, vec![0.1; 10])
+            .unwrap_err()
+            .code(),
+        Some("E_SHAPE")
+    );
+}
+
+#[test]
+fn bottom_row_threshold_scales() {
+    let grid = Grid::new(24, 24);
+    // 0.06 in the bottom row out of 1: above 0.05 of the sum.
+    let heads = [1.0, 0.25].map(|scale| {
+        let mut map = vec![0.9 * scale / 575.0; grid.len()];
+        map[575] = 0.06 * scale;
+        map
+    });
+    let bottoms = |bottom_row| {
+        let selection = HeadSelection {
+            bottom_row,
+            ..HeadSelection::default()
+        };
+        score_heads(&maps(grid, 1, &heads), &selection)
+            .unwrap()
+            .heads
+            .iter()
+            .map(|h| h.bottom)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bottoms(BottomRow::Share(28.8)), [true, true]);
+    assert_eq!(
+        bottoms(BottomRow::Abs(0.05)),
+        [true, false],
+        "the published rule depends on the sum"
+    );
+    assert_eq!(bottoms(BottomRow::Off), [false, false]);
+}
+
+#[test]
+fn sinks_are_removed_before_entropy_and_aggregation() {
+    let grid = Grid::new(4, 4);
+    let map = spikes(grid, &[(0, 0.5), (10, 0.25)]);
+    let mut selection = HeadSelection::preset("sink_filtered").unwrap();
+    let plain = maps(grid, 1, std::slice::from_ref(&map));
+    assert!(
+        matches!(score_heads(&plain, &selection), Err(Error::NoSinks)),
+        "no silent way round the filter"
+    );
+    let mut sink = vec![false; 16];
+    sink[0] = true;
+    let known = plain.with_sinks(Sinks::Verdict(sink.into())).unwrap();
+    assert_eq!(
+        score_heads(&known, &selection).unwrap().heads[0].components,
+        1
+    );
+    assert_eq!(
+        score_heads(&known, &HeadSelection::default())
+            .unwrap()
+            .heads[0]
+            .components,
+        2
+    );
+    selection.smoothing.sigma = 0.0;
+    assert_eq!(
+        heat_map(&known, &[id(0, 0)], &selection).unwrap().values,
+        spikes(grid, &[(10, 0.25)])
+    );
+    selection.sinks.renormalise = true;
+    assert_eq!(
+        heat_map(&known, &[id(0, 0)], &selection).unwrap().values,
+        spikes(grid, &[(10, 0.75)])
+    );
+    selection.aggregate = Aggregate::Naive;
+    assert_eq!(
+        heat_map(&known, &[], &selection).unwrap().values,
+        map,
+        "the naive arm is never filtered"
+    );
+}
+
+#[test]
+fn sink_thresholds_that_cannot_fire_are_refused() {
+    let mut hidden = vec![1.0f32; 128];
+    hidden[69] = 63.0;
+    let phi = sink_phi(&hidden, 64, None).unwrap();
+    assert_eq!(
+        detect_sinks(&phi, 64, SinkRule::default()).unwrap(),
+        [false, true]
+    );
+    assert_eq!(
+        detect_sinks(&phi, 64, SinkRule::Absolute(20.0))
+            .unwrap_err()
+            .code(),
+        Some("E_OPTION")
+    );
+    assert_eq!(
+        detect_sinks(&phi, 64, SinkRule::Relative(1.0))
+            .unwrap_err()
+            .code(),
+        Some("E_OPTION")
+    );
+    hidden[3] = f32::NAN;
+    assert_eq!(sink_phi(&hidden, 64, None).unwrap_err().index(), Some(3));
+}
+
+#[test]
+fn attention_is_checked() {
+    let grid = Grid::new(2, 2);
+    let with = |changes: &[(usize, f32)]| {
+        let mut data = vec![0.1f32; 8];
+        changes.iter().for_each(|&(i, v)| data[i] = v);
+        let error = HeadMaps::new(grid, 1, 2, data).unwrap_err();
+        (error.code().unwrap(), error.index())
+    };
+    assert_eq!(with(&[(6, f32::NAN)]), ("E_NONFINITE", Some(6)));
+    assert_eq!(with(&[(6, f32::INFINITY)]), ("E_NONFINITE", Some(6)));
+    assert_eq!(with(&[(2, -0.1)]), ("E_NEGATIVE", Some(2)));
+    assert_eq!(
+        with(&[(2, -0.1), (7, f32::NAN)]),
+        ("E_NONFINITE", Some(7)),
+        "no number before a wrong one"
+    );
+    assert_eq!(with(&[(5, 5.0)]), ("E_SUM", Some(1)));
+    assert_eq!(
+        HeadMaps::new(grid, 0, 2, vec![]).unwrap_err().code(),
+        Some("E_SHAPE")
+    );
+}
+
+#[test]
+fn selection_by_hand() {
+    // One spike, two spikes, one spike, and almost nothing.
+    let grid = Grid::new(4, 4);
+    let heads = |third: f64| {
+        maps(
+            grid,
+            1,
+            &[
+                spikes(grid, &[(5, 0.5)]),
+                spikes(grid, &[(0, 0.25), (15, 0.25)]),
+                spikes(grid, &[(9, third)]),
+                spikes(grid, &[(6, 0.001)]),
+            ],
+        )
+    };
+    let selection = HeadSelection {
+        bottom_row: BottomRow::Off,
+        ..HeadSelection::default()
+    };
+    let scores = score_heads(&heads(0.5), &selection).unwrap();
+    assert_eq!(scores.candidates, [id(0, 0), id(0, 2), id(0, 1)]);
+    assert_eq!(
+        scores.heads.iter().map(|h| h.rank).collect::<Vec<_>>(),
+        [Some(0), Some(2), Some(1), None]
+    );
+    let votes = [scores.clone(), scores];
+    assert_eq!(
+        select_heads(&votes, &selection).unwrap().heads,
+        [id(0, 0), id(0, 1), id(0, 2)]
+    );
+    let by_rank = HeadSelection {
+        freq_tie: FrequencyTie::RankSum,
+        ..selection.clone()
+    };
+    let selected = select_heads(&votes, &by_rank).unwrap();
+    assert_eq!(selected.heads, [id(0, 0), id(0, 2), id(0, 1)]);
+    assert_eq!((selected.counts, selected.n_samples), (vec![2, 2, 2, 0], 2));
+    let by_sum = HeadSelection {
+        tie: Tie::Sum,
+        ..selection.clone()
+    };
+    assert_eq!(
+        score_heads(&heads(0.75), &by_sum).unwrap().candidates[0],
+        id(0, 2)
+    );
+    let capped = HeadSelection {
+        entropy: EntropyRule {
+            max: Some(0.5),
+            ..selection.entropy
+        },
+        ..selection.clone()
+    };
+    assert_eq!(
+        score_heads(&heads(0.5), &capped).unwrap().candidates,
+        [id(0, 0), id(0, 2)]
+    );
+
+    let nothing = score_heads(&maps(grid, 1, &[vec![0.0; 16]]), &selection).unwrap();
+    assert!(nothing.candidates.is_empty());
+    assert!(matches!(
+        select_heads(&[nothing], &selection),
+        Err(Error::NoHeads)
+    ));
+}
+
+#[test]
+fn gaussian_conserves_mass_and_symmetry() {
+    for (rows, cols) in [(9, 9), (2, 11), (1, 3)] {
+        let grid = Grid::new(rows, cols);
+        let map = noise(grid, 9, 0.5);
+        let selection = HeadSelection {
+            aggregate: Aggregate::Head(id(0, 0)),
+            ..HeadSelection::default()
+        };
+        let smooth = heat_map(&maps(grid, 1, &[map]), &[], &selection).unwrap();
+        assert!((smooth.mass() - 0.5).abs() < 1e-7);
+        // A centred spike stays exactly symmetric, so the peak is a tie nowhere.
+        let spike = spikes(grid, &[(grid.len() / 2, 0.5)]);
+        let smooth = heat_map(&maps(grid, 1, &[spike]), &[], &selection).unwrap();
+        if rows % 2 == 1 && cols % 2 == 1 {
+            let mirrored: Vec<f64> = smooth.values.iter().rev().copied().collect();
+            assert_eq!(smooth.values, mirrored);
+        }
+    }
+}
+
+#[test]
+fn mean_subtraction_by_hand() {
+    let grid = Grid::new(2, 2);
+    let first = maps(grid, 1, &[spikes(grid, &[(1, 0.5)]), vec![0.0; 4]]);
+    let selection = HeadSelection {
+        aggregate: Aggregate::MeanSubtracted,
+        ..HeadSelection::default()
+    };
+    assert!(matches!(
+        heat_map(&first, &[], &selection),
+        Err(Error::NoBaseline)
+    ));
+    // The other query looks at patch 2 with 0.25 of one head.
+    let first = first.with_baseline(vec![0.0, 0.125, 0.0625, 0.0]).unwrap();
+    assert_eq!(
+        heat_map(&first, &[], &selection).unwrap().values,
+        [0.0, 0.125, -0.0625, 0.0]
+    );
+}
+
+#[test]
+fn relative_attention_by_hand() {
+    let map = |values: [f64; 4]| HeatMap::new(Grid::new(2, 2), values.to_vec()).unwrap();
+    let ratio = relative_attention(&map([0.2, 0.2, 0.0, 0.0]), &map([0.4, 0.0, 0.0, 0.0])).unwrap();
+    assert!(
+        (ratio.values[0] - 0.2 / 0.401).abs() < 1e-12 && (ratio.values[1] - 200.0).abs() < 1e-9
+    );
+    assert!(matches!(
+        relative_attention(&map([1.0; 4]), &map([0.0; 4])),
+        Err(Error::EmptyMap)
+    ));
+}
+
+#[test]
+fn threshold_masks_by_hand() {
+    // Mean 8/9; 4 and 2 are 6/8 of the mass.
+    let q = quantised(&[&[4.0, 2.0, 0.0], &[1.0, 1.0, 0.0], &[0.0, 0.0, 0.0]]);
+    assert_eq!(patches(&q.mean()), [0, 1, 3, 4]);
+    assert_eq!(patches(&q.keep_mass(0.6).unwrap()), [0, 1]);
+    assert_eq!(patches(&q.keep_mass(0.5).unwrap()), [0], "exactly half");
+    assert_eq!(
+        patches(&q.keep_mass(0.8).unwrap()),
+        [0, 1, 3],
+        "equal values by index"
+    );
+    assert_eq!(
+        patches(&q.keep_mass(1.0).unwrap()),
+        [0, 1, 3, 4],
+        "never a zero"
+    );
+    assert_eq!(patches(&q.top_n(3).unwrap()), [0, 1, 3]);
+    for (error, code) in [
+        (q.keep_mass(0.0), "E_OPTION"),
+        (q.keep_mass(f64::NAN), "E_OPTION"),
+        (q.top_n(0), "E_BUDGET"),
+        (q.region_budget(10), "E_BUDGET"),
+        (
+            q.region_component(&Mask::empty(Grid::new(3, 3))),
+            "E_EMPTY_MAP",
+        ),
+        (q.region_component(&Mask::empty(Grid::new(9, 1))), "E_SHAPE"),
+        (quantised(&[&[0.0, -1.0]]).region_budget(1), "E_EMPTY_MAP"),
+        (quantised(&[&[0.0, 0.0]]).top_n(1), "E_EMPTY_MAP"),
+    ] {
+        assert_eq!(error.unwrap_err().code(), Some(code));
+    }
+}
+
+#[test]
+fn region_grows_by_brightness_then_index() {
+    let q = quantised(&[
+        &[9.0, 1.0, 0.0, 7.0],
+        &[2.0, 0.0, 0.0, 0.0],
+        &[0.0, 0.0, 3.0, 0.0],
+    ]);
+    for (n, wanted) in [
+        (1, vec![0]),
+        (2, vec![0, 4]),
+        (3, vec![0, 1, 4]),
+        (4, vec![0, 1, 2, 4]),
+        (5, vec![0, 1, 2, 3, 4]),
+    ] {
+        assert_eq!(patches(&q.region_budget(n).unwrap()), wanted);
+    }
+    assert_eq!(q.region_budget(12).unwrap().count(), 12);
+}
+
+#[test]
+fn region_is_exact_connected_nested_and_equals_its_threshold_component() {
+    for (seed, (rows, cols)) in [(5, 7), (9, 4), (11, 11)].into_iter().enumerate() {
+        let grid = Grid::new(rows, cols);
+        let smooth = HeadSelection {
+            aggregate: Aggregate::Head(id(0, 0)),
+            ..HeadSelection::default()
+        };
+        let noise = noise(grid, seed as u64 + 1, 0.7);
+        let q = heat_map(&maps(grid, 1, &[noise]), &[], &smooth)
+            .unwrap()
+            .quantised()
+            .unwrap();
+        let mut smaller = Mask::empty(grid);
+        for n in 1..=grid.len() {
+            let region = q.region_budget(n).unwrap();
+            assert_eq!(region.count(), n);
+            assert!(region.bits[q.peak().unwrap()]);
+            assert_eq!(q.region_component(&region).unwrap(), region, "connected");
+            assert_eq!(region.union(&smaller).unwrap(), region, "nested");
+            smaller = region;
+        }
+        for base in [
+            q.mean(),
+            q.keep_mass(0.6).unwrap(),
+            q.keep_mass(0.3).unwrap(),
+        ] {
+            let component = q.region_component(&base).unwrap();
+            assert_eq!(q.region_budget(component.count()).unwrap(), component);
+        }
+    }
+}
+
+#[test]
+fn box_comes_from_one_component() {
+    let q = quantised(&[
+        &[9.0, 0.0, 0.0, 0.0],
+        &[0.0, 0.0, 0.0, 0.0],
+        &[0.0, 0.0, 0.0, 3.0],
+    ]);
+    assert_eq!(
+        q.mean().rect().unwrap(),
+        Rect::new(0.0, 0.0, 1.0, 1.0),
+        "fragments span the picture"
+    );
+    let region = q.region_component(&q.mean()).unwrap();
+    assert_eq!(region.rect().unwrap(), Rect::new(0.0, 0.0, 0.25, 1.0 / 3.0));
+}
+
+#[test]
+fn two_regions_by_hand() {
+    let zeros: &[f64] = &[0.0; 5];
+    let q = quantised(&[
+        &[8.0, 4.0, 0.0, 0.0, 0.0],
+        zeros,
+        zeros,
+        &[0.0, 0.0, 0.0, 3.0, 5.0],
+    ]);
+    let everything = q.keep_mass(1.0).unwrap();
+    let (first, second) = q.two_regions(&everything).unwrap();
+    assert_eq!(
+        (patches(&first), patches(&second.unwrap())),
+        (vec![0, 1], vec![18, 19])
+    );
+    let (first, second) = q.two_regions_budget(&everything, 3, 0.5).unwrap();
+    assert_eq!(
+        (patches(&first), patches(&second.unwrap())),
+        (vec![0, 1], vec![19])
+    );
+    let (first, second) = q
+        .two_regions_budget(&q.keep_mass(0.4).unwrap(), 3, 0.5)
+        .unwrap();
+    assert_eq!(
+        (first.count(), second),
+        (3, None),
+        "nothing else in the base"
+    );
+    // 4 patches, two around the 9: what is left on the other side of the gap is one patch, and two are needed.
+    let q = quantised(&[&[5.0, 0.0, 0.0, 9.0, 0.0, 0.0]]);
+    let base = q.keep_mass(1.0).unwrap();
+    let (first, second) = q.two_regions_budget(&base, 4, 0.5).unwrap();
+    assert_eq!((first.count(), second), (4, None));
+    assert!(q.two_regions_budget(&base, 3, 0.5).unwrap().1.is_some());
+    assert_eq!(
+        q.two_regions_budget(&base, 1, 0.5).unwrap_err().code(),
+        Some("E_BUDGET")
+    );
+}
+
+#[test]
+fn every_budgeted_arm_has_the_same_area() {
+    let grid = Grid::new(13, 27);
+    let map = HeatMap::new(grid, noise(grid, 21, 0.6)).unwrap();
+    for budget in [Budget::Patches(29), Budget::Share(0.08)] {
+        let n = budget.patches(grid).unwrap();
+        assert_eq!(n, 29);
+        let base = BaseMask::default();
+        for rule in [
+            MaskRule::TopN(budget),
+            MaskRule::RegionBudget(budget),
+            MaskRule::TwoRegionsBudget {
+                base,
+                budget,
+                share1: 0.5,
+            },
+            MaskRule::TwoRegionsBudget {
+                base,
+                budget,
+                share1: 0.2,
+            },
+        ] {
+            assert_eq!(mask_from_map(&map, &rule).unwrap().count(), n, "{rule:?}");
+        }
+    }
+    assert_eq!(Budget::Share(0.07).patches(Grid::new(10, 10)).unwrap(), 7);
+    assert_eq!(Budget::Share(0.001).patches(Grid::new(10, 10)).unwrap(), 1);
+}
+
+#[test]
+fn dilation_stops_at_the_border() {
+    let grid = Grid::new(4, 5);
+    let corner = Mask::new(grid, (0..20).map(|i| i == 0).collect()).unwrap();
+    assert_eq!(patches(&corner.dilated(1)), [0, 1, 5, 6]);
+    assert_eq!(corner.dilated(0), corner);
+    assert_eq!(corner.dilated(usize::MAX).count(), 20);
+}
+
+#[test]
+fn symmetric_spikes_fall_to_the_lowest_index() {
+    let grid = Grid::new(9, 9);
+    let heads = maps(grid, 1, &[spikes(grid, &[(20, 0.25), (60, 0.25)])]);
+    let gaze = gaze(&heads, &[id(0, 0)], &HeadSelection::default()).unwrap();
+    assert_eq!(gaze.peak, Some(20));
+    assert!(gaze.mask.bits[20] && !gaze.mask.bits[60]);
+    assert_eq!(gaze.mask.count(), 9);
+    assert_eq!(
+        gaze.rect,
+        Some(Rect::new(1.0 / 9.0, 1.0 / 9.0, 4.0 / 9.0, 4.0 / 9.0))
+    );
+}
+
+#[test]
+fn metrics_by_hand() {
+    let grid = Grid::new(4, 4);
+    let mask = Mask::new(grid, (0..16).map(|i| [0, 1, 4, 5].contains(&i)).collect()).unwrap();
+    for (truth, iou) in [
+        (Rect::new(0.0, 0.0, 0.5, 0.5), 1.0),
+        (Rect::new(0.25, 0.0, 0.75, 0.5), 2.0 / 6.0),
+        (Rect::new(0.0, 0.0, 0.375, 0.5), 0.75),
+        (Rect::new(-1.0, -1.0, 0.5, 0.5), 1.0),
+        (Rect::new(0.75, 0.75, 0.75, 0.75), 0.0),
+    ] {
+        assert!((mask_box_iou(&mask, &truth).unwrap() - iou).abs() < 1e-15);
+    }
+    let map = HeatMap::new(grid, spikes(grid, &[(5, 3.0), (10, 1.0)])).unwrap();
+    let gaze = Gaze::from_map(map, &MaskRule::RegionBudget(Budget::Patches(1)), 0).unwrap();
+    let metrics = |x0, y0, x1, y1| frame_metrics(&gaze, &Rect::new(x0, y0, x1, y1)).unwrap();
+    let hit = metrics(0.25, 0.25, 0.5, 0.5);
+    assert!(hit.pointing && hit.pointing_slack && hit.found);
+    assert_eq!(
+        (hit.mask_iou, hit.box_iou, hit.mass_inside, hit.lift),
+        (1.0, 1.0, 0.75, 12.0)
+    );
+    let miss = metrics(0.5, 0.5, 1.0, 1.0);
+    assert_eq!(
+        (miss.pointing, miss.mass_inside, miss.lift, miss.box_iou),
+        (false, 0.25, 1.0, 0.0)
+    );
+    assert!(miss.pointing_slack, "one patch beside the box");
+    assert!(!metrics(0.75, 0.75, 1.0, 1.0).pointing_slack);
+    assert_eq!(
+        metrics(0.25, 0.25, 0.375, 0.5).mass_inside,
+        0.375,
+        "half of one patch"
+    );
+    assert!(metrics(0.5, 0.5, 0.5, 0.5).lift.is_nan());
+    for truth in [
+        Rect::new(0.5, 0.0, 0.2, 1.0),
+        Rect::new(f64::NAN, 0.0, 1.0, 1.0),
+    ] {
+        assert_eq!(
+            frame_metrics(&gaze, &truth).unwrap_err().code(),
+            Some("E_BOX")
+        );
+    }
+    assert!(
+        paraphrase_iou(std::slice::from_ref(&mask))
+            .unwrap()
+            .is_nan()
+    );
+    let pairs = paraphrase_iou(&[mask.clone(), mask, Mask::empty(grid)]).unwrap();
+    assert!((pairs - 1.0 / 3.0).abs() < 1e-15);
+    assert!(dataset_metrics(&[]).mean_iou.is_nan());
+}
+
+#[test]
+fn frames_without_a_region_are_misses() {
+    let grid = Grid::new(4, 4);
+    let sample = |map: Vec<f64>, truth| Sample {
+        maps: maps(grid, 1, &[map]),
+        truth,
+    };
+    let truth = Some(Rect::new(0.25, 0.25, 0.5, 0.5));
+    let samples = [
+        sample(spikes(grid, &[(5, 0.5)]), truth),
+        sample(vec![0.0; 16], truth),
+        sample(vec![1.0 / 32.0; 16], truth),
+        sample(spikes(grid, &[(5, 0.5)]), None),
+    ];
+    let selection = HeadSelection {
+        smoothing: Smoothing {
+            sigma: 0.0,
+            ..Smoothing::default()
+        },
+        mask: MaskRule::RegionBudget(Budget::Patches(1)),
+        ..HeadSelection::default()
+    };
+    let run =
+        |selection: &HeadSelection| evaluate(&samples, selection, &AtomicBool::new(false)).unwrap();
+    let result = run(&selection);
+    assert_eq!(result.candidates, [1, 0, 0, 1]);
+    assert!(result.frames[3].is_none());
+    let m = result.metrics;
+    assert_eq!(
+        (m.frames, m.empty, m.pointing, m.box_recall),
+        (3, 2, 1.0 / 3.0, 1.0 / 3.0)
+    );
+    assert_eq!(m.mean_iou, 1.0 / 3.0);
+    // Without eligible heads the naive arm still works, and the selected one says what is wrong.
+    let none = HeadSelection {
+        elbow: Elbow {
+            exclude_layers: Some(9),
+            ..Elbow::default()
+        },
+        ..selection
+    };
+    assert!(matches!(
+        evaluate(&samples, &none, &AtomicBool::new(false)),
+        Err(Error::NoHeads)
+    ));
+    let naive = run(&HeadSelection {
+        aggregate: Aggregate::Naive,
+        ..none
+    });
+    assert_eq!(
+        (naive.metrics.pointing, naive.selected.heads.len()),
+        (1.0 / 3.0, 0)
+    );
+}
+
+#[test]
+fn scores_are_reused_only_while_they_hold() {
+    let base = HeadSelection::default();
+    let mask = HeadSelection {
+        mask: MaskRule::Mean,
+        k: 1,
+        dilate: 2,
+        ..base.clone()
+    };
+    assert!(base.scores_like(&mask));
+    let entropy = HeadSelection {
+        entropy: EntropyRule {
+            c: 1.5,
+            ..base.entropy
+        },
+        ..base.clone()
+    };
+    assert!(!base.scores_like(&entropy));
+}
+
+#[test]
+fn selections_survive_a_file_and_old_files_load() {
+    for name in PRESETS {
+        let selection = HeadSelection {
+            mask: MaskRule::TwoRegionsBudget {
+                base: BaseMask::Mean,
+                budget: Budget::Patches(7),
+                share1: 0.4,
+            },
+            query: QuerySelector::Token("cube".into()),
+            aggregate: Aggregate::Head(id(2, 3)),
+            ..HeadSelection::preset(name).unwrap()
+        };
+        selection.validate().unwrap();
+        let text =
+            ron::ser::to_string_pretty(&selection, ron::ser::PrettyConfig::default()).unwrap();
+        assert_eq!(ron::from_str::<HeadSelection>(&text).unwrap(), selection);
+    }
+    let old: HeadSelection =
+        ron::from_str("(k: 5, entropy: (c: 2.0), elbow: (mode: Manual(0.2)))").unwrap();
+    assert_eq!(
+        (old.k, old.entropy.c, old.elbow.mode),
+        (5, 2.0, ElbowMode::Manual(0.2))
+    );
+    assert_eq!(old.mask, MaskRule::RegionBudget(Budget::Share(0.10)));
+    assert!(
+        ron::from_str::<HeadSelection>("(kk: 5)").is_err(),
+        "a misspelt threshold is not dropped"
+    );
+    assert!(
+        HeadSelection::preset("june")
+            .unwrap_err()
+            .to_string()
+            .contains("published_june")
+    );
+}
+
+#[test]
+fn meaningless_options_are_refused() {
+    let base = HeadSelection::default;
+    for bad in [
+        HeadSelection { k: 0, ..base() },
+        HeadSelection {
+            candidates: 0,
+            ..base()
+        },
+        HeadSelection {
+            elbow: Elbow {
+                mode: ElbowMode::Manual(f64::NAN),
+                ..Elbow::default()
+            },
+            ..base()
+        },
+        HeadSelection {
+            entropy: EntropyRule {
+                floor: Floor::Abs(-1.0),
+                ..EntropyRule::default()
+            },
+            ..base()
+        },
+        HeadSelection {
+            smoothing: Smoothing {
+                sigma: 1e9,
+                truncate: 4.0,
+            },
+            ..base()
+        },
+        HeadSelection {
+            mask: MaskRule::KeepMass(0.0),
+            ..base()
+        },
+        HeadSelection {
+            mask: MaskRule::TopN(Budget::Share(1.5)),
+            ..base()
+        },
+        HeadSelection {
+            bottom_row: BottomRow::Share(f64::INFINITY),
+            ..base()
+        },
+    ] {
+        assert_eq!(
+            bad.validate().unwrap_err().code(),
+            Some("E_OPTION"),
+            "{bad:?}"
+        );
+    }
+}
