@@ -1,6 +1,6 @@
 //! What a small VLA looks like: everything that fixes its shapes and the meaning of its numbers.
 
-use crate::{Error, Result};
+use crate::{Error, Objective, Result};
 use episode::DatasetInfo;
 use grounding::Grid;
 use serde::{Deserialize, Serialize};
@@ -282,6 +282,8 @@ pub struct DecoderConfig {
     pub width: usize,
     /// Number of blocks.
     pub blocks: usize,
+    /// Whether a patch is reconstructed relative to its own mean and deviation.
+    pub norm_pix: bool,
 }
 
 /// Shapes and numbers of one [`Vla`](crate::Vla), stored as `model.json` beside the weights.
@@ -441,6 +443,19 @@ impl VlaConfig {
         Ok(self)
     }
 
+    /// The same model with what `objective` needs beyond the policy: MAE adds a decoder.
+    pub fn for_objective(mut self, objective: &Objective) -> Self {
+        self.decoder = match objective {
+            Objective::Action => None,
+            Objective::Mae(mae) => Some(DecoderConfig {
+                width: mae.decoder_width,
+                blocks: mae.decoder_blocks,
+                norm_pix: mae.norm_pix,
+            }),
+        };
+        self
+    }
+
     /// Where the tokens stand.
     pub fn sequence(&self) -> Sequence {
         let mut end = self.max_words;
@@ -512,7 +527,7 @@ impl VlaConfig {
         {
             return fail(format!("soft labels with sigma {sigma_bins}"));
         }
-        if let Some(DecoderConfig { width, blocks }) = self.decoder
+        if let Some(DecoderConfig { width, blocks, .. }) = self.decoder
             && (width == 0 || width % 32 != 0 || width > 8192 || blocks == 0 || blocks > 64)
         {
             return fail(format!("decoder of {blocks} blocks of width {width}; the width is a multiple of 32"));
