@@ -114,7 +114,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The loss or a gradient became infinite or not a number.
-    #[error("the {what} is no longer a finite number at step {step}; lower the learning rate, and resume from the last checkpoint")]
+    #[error(
+        "the {what} is no longer a finite number at step {step}; lower the learning rate, and resume from the last checkpoint"
+    )]
     NotFinite {
         /// Loss or gradient.
         what: &'static str,

@@ -99,12 +99,11 @@ pub(crate) fn write_document<T: Document>(path: &Path, document: &T) -> Result<(
     let pretty = ron::ser::PrettyConfig::new()
         .struct_names(false)
         .compact_arrays(true);
-    let mut text =
-        ron::ser::to_string_pretty(document, pretty).map_err(|error| Error::Encode {
-            what: T::WHAT,
-            why: error.to_string(),
-            path: path.to_owned(),
-        })?;
+    let mut text = ron::ser::to_string_pretty(document, pretty).map_err(|error| Error::Encode {
+        what: T::WHAT,
+        why: error.to_string(),
+        path: path.to_owned(),
+    })?;
     text.push('\n');
     write_atomic(path, text.as_bytes())
 }
@@ -190,6 +189,15 @@ fn share_folder(_folder: &Path) -> io::Result<()> {
 }
 
 const UNFINISHED: &str = ".unfinished-";
+
+/// Deletes a folder so that it is there completely or not at all.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = folder.with_file_name(format!("{UNFINISHED}{name}"));
+    fs::rename(folder, &hidden)
+        .and_then(|()| fs::remove_dir_all(&hidden))
+        .map_err(Error::io("delete the folder", folder))
+}
 
 /// Deletes what a killed process left half written. Only the holder of the run's lock may call this.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {

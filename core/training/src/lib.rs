@@ -9,15 +9,21 @@
 //! the checkpoint this makes a run that was killed and resumed equal, bit for bit on the CPU, one that was not.
 
 mod control;
+mod corpus;
+mod early;
 mod error;
 mod files;
+mod learner;
 mod metrics;
+mod prefetch;
 mod process;
 mod reporter;
 mod rng;
 mod run_dir;
 mod spec;
 mod state;
+mod steering;
+mod trainer;
 mod watcher;
 
 pub use control::{Control, Status};
@@ -27,4 +33,5 @@ pub use process::{resume, spawn, stop_on_signals};
 pub use run_dir::RunDir;
 pub use spec::{DataSpec, ModelSpec, RunRequest, RunSpec, Schedule, default_cameras};
 pub use state::{State, Wish};
+pub use trainer::{Event, train, train_until};
 pub use watcher::{RunSummary, RunView, Watcher};

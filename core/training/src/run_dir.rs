@@ -94,19 +94,25 @@ impl RunDir {
         &self.spec
     }
 
+    /// What `status.ron` says, true or not.
+    pub(crate) fn status_as_written(&self) -> Result<Status> {
+        let path = self.status_path();
+        if path.exists() {
+            read_document(&path)
+        } else {
+            // A folder written by hand holds `run.ron` alone.
+            Ok(Status::queued(self.spec.schedule.steps))
+        }
+    }
+
     /// Where the run stands. A run whose trainer vanished is `Failed`, whatever its file still says.
     pub fn status(&self) -> Result<Status> {
-        let path = self.status_path();
-        if !path.exists() {
-            // A folder written by hand holds `run.ron` alone.
-            return Ok(Status::queued(self.spec.schedule.steps));
-        }
-        let status: Status = read_document(&path)?;
+        let status = self.status_as_written()?;
         if !status.state.needs_trainer() || self.has_trainer()? {
             return Ok(status);
         }
         // Between reading the file and looking at the lock the trainer may have ended properly.
-        let status: Status = read_document(&path)?;
+        let status = self.status_as_written()?;
         if status.state.needs_trainer() {
             Ok(status.interrupted())
         } else {
@@ -163,11 +169,11 @@ impl RunDir {
         if status.state == State::Queued && wish == Wish::Stop {
             match self.lock(Duration::ZERO) {
                 Ok(_lock) => {
-                    let state = self.status()?.state.step_to(State::Stopped)?;
+                    let status = self.status_as_written()?;
                     let status = Status {
-                        state,
+                        state: status.state.step_to(State::Stopped)?,
                         heartbeat: now_ms(),
-                        ..self.status()?
+                        ..status
                     };
                     write_document(&self.status_path(), &status)?;
                 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use episode::{DatasetInfo, SharedDataset};
 use grounding::HeadSelection;
-use model::{Attention, DeviceChoice, Labels, Objective, Size};
+use model::{AdamWConfig, Attention, DeviceChoice, Labels, Objective, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -250,14 +250,8 @@ pub struct Schedule {
     pub lr_end: f64,
     /// Steps of linear warm-up; at most a tenth of all steps.
     pub warmup: u64,
-    /// AdamW's decay of the first and second moment.
-    pub betas: (f64, f64),
-    /// AdamW's guard against division by zero.
-    pub epsilon: f64,
-    /// Decoupled weight decay of matrices; biases, norms and embeddings have none.
-    pub weight_decay: f64,
-    /// Largest Euclidean norm of all gradients together.
-    pub clip: f64,
+    /// Numbers of the optimiser that do not change over time.
+    pub optimizer: AdamWConfig,
     /// Share of each batch drawn from the first [`early_frames`](Self::early_frames) frames of its episode; the
     /// rest is drawn from the whole episode. Late frames give the target away by where the gripper is.
     pub early_share: f64,
@@ -275,10 +269,7 @@ impl Default for Schedule {
             lr: 1e-3,
             lr_end: 0.02,
             warmup: 200,
-            betas: (0.9, 0.95),
-            epsilon: 1e-8,
-            weight_decay: 0.02,
-            clip: 1.0,
+            optimizer: AdamWConfig::default(),
             early_share: 0.5,
             early_frames: 3,
             colour_jitter: 0.15,
@@ -334,7 +325,10 @@ impl RunSpec {
         }
         let spec = Self {
             version: Self::VERSION,
-            name: format!("{} {} seed {}", request.objective, request.size, request.seed),
+            name: format!(
+                "{} {} seed {}",
+                request.objective, request.size, request.seed
+            ),
             objective,
             data: DataSpec {
                 source: absolute(request.data),
@@ -369,10 +363,7 @@ impl RunSpec {
             batch,
             lr,
             lr_end,
-            betas,
-            epsilon,
-            weight_decay,
-            clip,
+            optimizer,
             early_share,
             early_frames,
             colour_jitter,
@@ -389,15 +380,21 @@ impl RunSpec {
             (positive(lr), "lr must be above 0"),
             (share(lr_end), "lr_end must be between 0 and 1"),
             (
-                (0.0..1.0).contains(&betas.0) && (0.0..1.0).contains(&betas.1),
-                "betas must be at least 0 and below 1",
+                (0.0..1.0).contains(&optimizer.beta1) && (0.0..1.0).contains(&optimizer.beta2),
+                "beta1 and beta2 must be at least 0 and below 1",
             ),
-            (positive(epsilon), "epsilon must be above 0"),
             (
-                weight_decay.is_finite() && weight_decay >= 0.0,
+                positive(optimizer.epsilon.into()),
+                "epsilon must be above 0",
+            ),
+            (
+                optimizer.weight_decay.is_finite() && optimizer.weight_decay >= 0.0,
                 "weight_decay must not be negative",
             ),
-            (positive(clip), "clip must be above 0"),
+            (
+                optimizer.clip_norm.is_none_or(|norm| positive(norm.into())),
+                "clip_norm must be above 0",
+            ),
             (share(early_share), "early_share must be between 0 and 1"),
             (early_frames > 0, "early_frames must be at least 1"),
             (
@@ -414,9 +411,12 @@ impl RunSpec {
                 "keep_checkpoints must be at least 1",
             ),
         ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(Error::Spec(rule.to_owned())),
-            None => self.selection().map_or(Ok(()), |s| Ok(s.validate()?)),
+        if let Some((_, rule)) = rules.into_iter().find(|(holds, _)| !holds) {
+            return Err(Error::Spec(rule.to_owned()));
+        }
+        match &self.objective {
+            Objective::Action => Ok(()),
+            Objective::Mae(mae) => Ok(mae.check()?),
         }
     }
 
@@ -489,16 +489,13 @@ mod tests {
         let path = dir.path().join("run.ron");
         let spec = RunSpec::from_request(&request("mae:selected")).unwrap();
         crate::files::write_document(&path, &spec).unwrap();
-        assert_eq!(
-            crate::files::read_document::<RunSpec>(&path).unwrap(),
-            spec
-        );
+        assert_eq!(crate::files::read_document::<RunSpec>(&path).unwrap(), spec);
     }
 
     #[test]
     fn nonsense_is_refused_by_name() {
         let mut spec = RunSpec::from_request(&request("action")).unwrap();
-        spec.schedule.clip = f64::NAN;
+        spec.schedule.optimizer.clip_norm = Some(f32::NAN);
         assert!(spec.check().unwrap_err().to_string().contains("clip"));
     }
 

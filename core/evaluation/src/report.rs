@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tabletop::{Environment, Suite};
+
+use crate::error::{Error, Result};
+use crate::statistics::Count;
+
+/// What an evaluation found; `gazelab eval --json` prints it as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The family of tasks.
+    pub suite: Suite,
+    /// The look of the scenes.
+    pub env: Environment,
+    /// Seed of the scenes.
+    pub seed: u64,
+    /// Episodes played, the swapped ones not counted.
+    pub episodes: usize,
+    /// Control steps after which an episode has failed.
+    pub horizon: usize,
+    /// Actions executed of each predicted chunk.
+    pub execute: usize,
+    /// Share of episodes whose task was done within the horizon.
+    pub success_rate: f64,
+    /// Wilson's 95 % interval of it, `[low, high]`.
+    pub success_interval: [f64; 2],
+    /// Share of episodes in which an object other than the target was lifted.
+    pub wrong_object_rate: f64,
+    /// Share of episodes in which the target was put into another container than the goal.
+    pub wrong_goal_rate: f64,
+    /// Successes by task.
+    pub per_task: BTreeMap<String, Count>,
+    /// Mean control steps of the successful episodes; `None` without one.
+    pub mean_steps: Option<f64>,
+    /// The same scenes under another instruction, if that was asked for.
+    pub swapped: Option<Swapped>,
+    /// Control steps per second of all worlds together, swapped ones included.
+    pub steps_per_s: f64,
+}
+
+/// Success when the instruction is exchanged for that of another task the scene allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// Episodes played: scenes that allow another task.
+    pub episodes: usize,
+    /// Share in which the *original* task was done, although nobody asked for it.
+    pub original_rate: f64,
+    /// Wilson's 95 % interval of it.
+    pub original_interval: [f64; 2],
+    /// Share in which the other task, the instructed one, was done.
+    pub other_rate: f64,
+    /// Wilson's 95 % interval of it.
+    pub other_interval: [f64; 2],
+}
+
+impl Swapped {
+    pub(crate) fn new(original: Count, other: Count) -> Self {
+        Self {
+            episodes: original.attempts,
+            original_rate: original.rate(),
+            original_interval: original.wilson95(),
+            other_rate: other.rate(),
+            other_interval: other.wilson95(),
+        }
+    }
+}
+
+/// Reports are small; a larger file is not ours.
+const MAX_BYTES: u64 = 4 << 20;
+
+impl Report {
+    /// A name that tells evaluations of one checkpoint apart: `object-A-seed7-100.json`.
+    pub fn file_name(&self) -> String {
+        let Self {
+            suite,
+            env,
+            seed,
+            episodes,
+            ..
+        } = self;
+        format!("{suite}-{env}-seed{seed}-{episodes}.json")
+    }
+
+    /// Writes the report into `folder`, say `RUN_DIR/eval/step-00005000`, under [`file_name`](Self::file_name), and
+    /// returns the path. The file is complete or absent.
+    ///
+    /// # Errors
+    /// [`Error::Report`].
+    pub fn save(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join(self.file_name());
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(folder)?;
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            let beside = path.with_extension("json.partial");
+            let mut file = fs::File::create(&beside)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)
+        };
+        match write() {
+            Ok(()) => Ok(path),
+            Err(source) => Err(Error::Report {
+                action: "write",
+                path,
+                source,
+            }),
+        }
+    }
+
+    /// Reads a saved report.
+    ///
+    /// # Errors
+    /// [`Error::Report`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let read = || -> io::Result<Self> {
+            let mut bytes = Vec::new();
+            fs::File::open(path)?
+                .take(MAX_BYTES)
+                .read_to_end(&mut bytes)?;
+            Ok(serde_json::from_slice(&bytes)?)
+        };
+        read().map_err(|source| Error::Report {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,323 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use model::{Observation, Policy, VlaConfig};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use tabletop::{CAMERAS, Camera, Environment, Suite, Task, World};
+
+use crate::error::{Error, Result};
+use crate::report::{Report, Swapped};
+use crate::statistics::Count;
+
+/// What is evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalSpec {
+    /// The family of tasks.
+    pub suite: Suite,
+    /// The look of the scenes.
+    pub env: Environment,
+    /// Number of episodes.
+    pub episodes: usize,
+    /// Seed of the scenes. It is no training seed: the same number gives other scenes there.
+    pub seed: u64,
+    /// Whether every scene is also played under the instruction of another task.
+    pub swapped: bool,
+    /// Actions executed of each predicted chunk before the policy looks again.
+    pub execute: usize,
+    /// Worlds played at the same time.
+    pub lanes: usize,
+}
+
+impl EvalSpec {
+    /// `episodes` of a suite, re-planning after every control step.
+    pub fn new(suite: Suite, env: Environment, episodes: usize, seed: u64) -> Self {
+        Self {
+            suite,
+            env,
+            episodes,
+            seed,
+            swapped: false,
+            execute: 1,
+            lanes: 64,
+        }
+    }
+}
+
+/// How far an evaluation is, in episodes; swapped ones count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Episodes over.
+    pub done: usize,
+    /// Episodes to play.
+    pub total: usize,
+}
+
+/// Plays `spec.episodes` episodes with `policy` and counts successes.
+///
+/// The first [`EvalSpec::execute`] actions of each predicted chunk are executed, then the policy looks again. An
+/// episode is over when its task is done or after [`World::HORIZON`] control steps; a swapped one also when the
+/// original task is done. `progress` is told whenever episodes are over; `cancel` is looked at between steps.
+///
+/// # Errors
+/// [`Error::Foreign`] for a policy with cameras, states or actions that the benchmark does not have,
+/// [`Error::Cancelled`].
+pub fn evaluate(
+    policy: &Policy,
+    spec: &EvalSpec,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+) -> Result<Report> {
+    if spec.episodes == 0 {
+        return Err(Error::Spec("at least one episode is needed"));
+    }
+    if spec.lanes == 0 {
+        return Err(Error::Spec("at least one world at a time is needed"));
+    }
+    let config = policy.config();
+    if spec.execute == 0 || spec.execute > config.chunk {
+        return Err(Error::Spec(
+            "the number of executed actions must be between 1 and the policy's chunk",
+        ));
+    }
+    let cameras = cameras(config)?;
+
+    let originals = (0..spec.episodes).map(|episode| (episode, false));
+    let twins = (0..spec.episodes).filter_map(|episode| spec.swapped.then_some((episode, true)));
+    let mut queue: VecDeque<(usize, bool)> = originals.chain(twins).collect();
+    let total = queue.len();
+    let mut lanes: Vec<Lane> = Vec::with_capacity(spec.lanes);
+    let mut tally = Tally::default();
+    let mut steps = 0;
+    let started = Instant::now();
+    while !(queue.is_empty() && lanes.is_empty()) {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        let free = queue.len().min(spec.lanes - lanes.len());
+        let seats: Vec<_> = queue.drain(..free).collect();
+        // A scene that allows one task only has no twin, and its seat stays free.
+        lanes.par_extend(
+            seats
+                .into_par_iter()
+                .filter_map(|(episode, swapped)| Lane::enter(spec, episode, swapped)),
+        );
+        plan(policy, &cameras, spec.execute, &mut lanes)?;
+        lanes.par_iter_mut().for_each(Lane::step);
+        steps += lanes.len();
+        let playing = lanes.len();
+        lanes.retain(|lane| {
+            let over = lane.is_over();
+            if over {
+                tally.count(lane);
+            }
+            !over
+        });
+        if lanes.len() < playing {
+            let done = total - queue.len() - lanes.len();
+            progress(Progress { done, total });
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(tally.report(spec, steps as f64 / seconds.max(1e-9)))
+}
+
+/// The benchmark's camera for each of the policy's.
+fn cameras(config: &VlaConfig) -> Result<Vec<Camera>> {
+    let fail = |why: String| Err(Error::Foreign(why));
+    let has = [
+        (
+            "numbers in an action",
+            config.action_dim,
+            tabletop::ACTION_NAMES.len(),
+        ),
+        (
+            "numbers in a state",
+            config.state_dim,
+            tabletop::STATE_NAMES.len(),
+        ),
+    ];
+    for (what, policy, benchmark) in has {
+        if policy != benchmark {
+            return fail(format!("it has {policy} {what}, the benchmark {benchmark}"));
+        }
+    }
+    config
+        .cameras
+        .iter()
+        .map(|wanted| {
+            let known = CAMERAS
+                .iter()
+                .position(|(name, ..)| *name == wanted.name)
+                .and_then(|index| Camera::ALL.get(index));
+            match known {
+                Some(&camera) => Ok(camera),
+                None => fail(format!(
+                    "it looks through camera \"{}\", the benchmark has {}",
+                    wanted.name,
+                    CAMERAS.map(|(name, ..)| name).join(" and ")
+                )),
+            }
+        })
+        .collect()
+}
+
+/// One world being played.
+struct Lane {
+    world: World,
+    /// Key of the task for the table.
+    task: String,
+    /// In a swapped episode the task of the scene before the exchange.
+    original: Option<Task>,
+    /// Whether the original task of a swapped episode was done.
+    original_done: bool,
+    instruction: Arc<str>,
+    plan: VecDeque<[f32; 4]>,
+}
+
+impl Lane {
+    /// Sets up an episode; `None` when it should be swapped and the scene allows one task only.
+    fn enter(spec: &EvalSpec, episode: usize, swapped: bool) -> Option<Self> {
+        let seed = world_seed(spec.seed, episode);
+        let mut world = World::new(spec.suite, spec.env, seed);
+        let mut original = None;
+        if swapped {
+            let mut others = world.alternatives();
+            if others.is_empty() {
+                return None;
+            }
+            // The low bits of a hash are as random as any.
+            let chosen = (seed % others.len() as u64) as usize;
+            original = Some(world.task().clone());
+            world.set_task(others.swap_remove(chosen));
+        }
+        Some(Self {
+            task: world.task().id().to_owned(),
+            instruction: world.instruction().into(),
+            world,
+            original,
+            original_done: false,
+            plan: VecDeque::new(),
+        })
+    }
+
+    fn step(&mut self) {
+        if let Some(action) = self.plan.pop_front() {
+            self.world.step(action);
+        }
+        if let Some(original) = &self.original {
+            self.original_done |= self.world.satisfies(original);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.world.outcome().success || self.original_done || self.world.steps() >= World::HORIZON
+    }
+}
+
+/// Predicts actions for every world that has none left.
+fn plan(policy: &Policy, cameras: &[Camera], execute: usize, lanes: &mut [Lane]) -> Result<()> {
+    let mut waiting: Vec<&mut Lane> = lanes
+        .iter_mut()
+        .filter(|lane| lane.plan.is_empty())
+        .collect();
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let observations: Vec<Observation> = waiting
+        .par_iter()
+        .map(|lane| Observation {
+            images: cameras
+                .iter()
+                .map(|&camera| Arc::new(lane.world.render(camera)))
+                .collect(),
+            state: lane.world.state().to_vec(),
+            instruction: lane.instruction.clone(),
+        })
+        .collect();
+    let chunks = policy.act(&observations)?;
+    for (lane, chunk) in waiting.iter_mut().zip(chunks) {
+        for row in chunk.rows.iter().take(execute) {
+            match <[f32; 4]>::try_from(row.as_slice()) {
+                Ok(action) if action.iter().all(|value| value.is_finite()) => {
+                    lane.plan.push_back(action);
+                }
+                _ => return Err(Error::NotFinite),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Seed of the scene of one episode.
+///
+/// Training data hashes its seed and the number of an episode into 64 bits; evaluation does so with a constant of its
+/// own (the fraction of √2), so the same small seeds give unrelated scenes. That one of a thousand evaluation scenes
+/// is among ten thousand training scenes has a probability of about 10⁷ / 2⁶⁴, five in ten million million.
+fn world_seed(seed: u64, episode: usize) -> u64 {
+    const EVALUATION: u64 = 0x6A09_E667_F3BC_C908;
+    let mut z = seed
+        .wrapping_mul(0xD134_2543_DE82_EF95)
+        .wrapping_add((episode as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        ^ EVALUATION;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Counts that do not depend on the order in which episodes end.
+#[derive(Default)]
+struct Tally {
+    success: Count,
+    wrong_object: Count,
+    wrong_goal: Count,
+    per_task: BTreeMap<String, Count>,
+    steps_of_successes: usize,
+    swapped_original: Count,
+    swapped_other: Count,
+}
+
+impl Tally {
+    fn count(&mut self, lane: &Lane) {
+        let outcome = lane.world.outcome();
+        if lane.original.is_some() {
+            self.swapped_original.record(lane.original_done);
+            self.swapped_other.record(outcome.success);
+            return;
+        }
+        self.success.record(outcome.success);
+        self.wrong_object.record(outcome.wrong_object);
+        self.wrong_goal.record(outcome.wrong_goal);
+        self.per_task
+            .entry(lane.task.clone())
+            .or_default()
+            .record(outcome.success);
+        if outcome.success {
+            self.steps_of_successes += lane.world.steps();
+        }
+    }
+
+    fn report(self, spec: &EvalSpec, steps_per_s: f64) -> Report {
+        let successes = self.success.successes;
+        Report {
+            suite: spec.suite,
+            env: spec.env,
+            seed: spec.seed,
+            episodes: self.success.attempts,
+            horizon: World::HORIZON,
+            execute: spec.execute,
+            success_rate: self.success.rate(),
+            success_interval: self.success.wilson95(),
+            wrong_object_rate: self.wrong_object.rate(),
+            wrong_goal_rate: self.wrong_goal.rate(),
+            per_task: self.per_task,
+            mean_steps: (successes > 0).then(|| self.steps_of_successes as f64 / successes as f64),
+            swapped: spec
+                .swapped
+                .then(|| Swapped::new(self.swapped_original, self.swapped_other)),
+            steps_per_s,
+        }
+    }
+}
