@@ -303,7 +303,7 @@ fn foreign(path: &Path, metadata: &[(&str, &str)], tensors: &[(&str, &str, &[usi
         .map(|&(k, v)| (k.to_owned(), v.into()))
         .collect();
     header.insert("__metadata__".into(), meta.into());
-    let mut data = Vec::new();
+    let mut data: Vec<u8> = Vec::new();
     for (name, dtype, shape, bytes) in tensors {
         let start = data.len();
         data.extend(bytes);
