@@ -153,6 +153,10 @@ pub enum Command {
     CloseDataset,
     /// Show no attention.
     CloseSource,
+    /// Close the dialog within the window.
+    CloseDialog,
+    /// Go on with this although changes of the session are not saved.
+    DiscardChanges(Box<Command>),
     /// Save the session to this file.
     SaveSessionTo(PathBuf),
     /// Write the figure to this file.

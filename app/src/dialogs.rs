@@ -1,6 +1,7 @@
 //! File dialogs of the desktop, off the window's thread.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use poll_promise::Promise;
 
@@ -31,12 +32,57 @@ pub enum Ask {
     },
     /// A folder to watch for runs.
     RunFolder,
+    /// Anything that can be opened; asked for in the window only.
+    Anything,
 }
+
+impl Ask {
+    /// The command that an answer stands for.
+    pub fn command(&self, path: PathBuf) -> Command {
+        match self {
+            Self::Dataset | Self::Run | Self::Capture | Self::Boxes | Self::Session | Self::Anything => {
+                Command::OpenPath(path)
+            }
+            Self::SaveSession { .. } => Command::SaveSessionTo(with_ending(path, "ron")),
+            Self::SaveFigure { .. } => Command::WriteFigure(with_ending(path, "pdf")),
+            Self::RunFolder => Command::AddRunFolder(path),
+        }
+    }
+
+    /// What it asks for, as the title of a dialog.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Dataset => "Open dataset",
+            Self::Run => "Open run",
+            Self::Capture => "Open capture",
+            Self::Boxes => "Open boxes",
+            Self::Session => "Open session",
+            Self::SaveSession { .. } => "Save session",
+            Self::SaveFigure { .. } => "Export figure",
+            Self::RunFolder => "Watch folder for runs",
+            Self::Anything => "Open path",
+        }
+    }
+}
+
+/// How a dialog ended.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// Something was chosen.
+    Command(Command),
+    /// Nothing was chosen.
+    Cancelled,
+    /// The desktop has no dialogs; the window has to ask by itself.
+    NoDialog(Ask),
+}
+
+/// A dialog that ends sooner than this was never seen by a person: the desktop has no dialogs.
+const UNSEEN: Duration = Duration::from_millis(250);
 
 /// The open dialog, if any. One at a time, as with any desktop program.
 #[derive(Default)]
 pub struct Dialogs {
-    open: Option<(Ask, Promise<Option<PathBuf>>)>,
+    open: Option<(Ask, Promise<(Option<PathBuf>, Duration)>)>,
 }
 
 impl Dialogs {
@@ -47,27 +93,25 @@ impl Dialogs {
         }
         let wanted = ask.clone();
         let promise = Promise::spawn_thread("dialog", move || {
+            let start = Instant::now();
             let path = choose(&wanted, folder);
             repaint.request_repaint();
-            path
+            (path, start.elapsed())
         });
         self.open = Some((ask, promise));
     }
 
-    /// The command that the answer asks for, once there is one.
-    pub fn poll(&mut self) -> Option<Command> {
+    /// How the dialog ended, once it has.
+    pub fn poll(&mut self) -> Option<Answer> {
         let (ask, promise) = self.open.take()?;
         match promise.try_take() {
             Err(promise) => {
                 self.open = Some((ask, promise));
                 None
             }
-            Ok(path) => path.map(|path| match ask {
-                Ask::Dataset | Ask::Run | Ask::Capture | Ask::Boxes | Ask::Session => Command::OpenPath(path),
-                Ask::SaveSession { .. } => Command::SaveSessionTo(with_ending(path, "ron")),
-                Ask::SaveFigure { .. } => Command::WriteFigure(with_ending(path, "pdf")),
-                Ask::RunFolder => Command::AddRunFolder(path),
-            }),
+            Ok((Some(path), _)) => Some(Answer::Command(ask.command(path))),
+            Ok((None, took)) if took < UNSEEN => Some(Answer::NoDialog(ask)),
+            Ok((None, _)) => Some(Answer::Cancelled),
         }
     }
 }
@@ -82,20 +126,15 @@ fn choose(ask: &Ask, folder: Option<PathBuf>) -> Option<PathBuf> {
     if let Some(folder) = folder {
         dialog = dialog.set_directory(folder);
     }
+    dialog = dialog.set_title(ask.title());
     match ask {
-        Ask::Dataset => dialog.set_title("Open dataset").pick_folder(),
-        Ask::Run => dialog.set_title("Open run").pick_folder(),
-        Ask::RunFolder => dialog.set_title("Watch folder for runs").pick_folder(),
-        Ask::Capture => {
-            dialog.set_title("Open capture").add_filter("Attention capture", &["safetensors"]).pick_file()
-        }
-        Ask::Boxes => dialog.set_title("Open boxes").add_filter("Detector boxes", &["json"]).pick_file(),
-        Ask::Session => dialog.set_title("Open session").add_filter("Session", &["ron"]).pick_file(),
-        Ask::SaveSession { name } => {
-            dialog.set_title("Save session").add_filter("Session", &["ron"]).set_file_name(name).save_file()
-        }
+        Ask::Dataset | Ask::Run | Ask::RunFolder => dialog.pick_folder(),
+        Ask::Capture => dialog.add_filter("Attention capture", &["safetensors"]).pick_file(),
+        Ask::Boxes => dialog.add_filter("Detector boxes", &["json"]).pick_file(),
+        Ask::Session => dialog.add_filter("Session", &["ron"]).pick_file(),
+        Ask::Anything => dialog.pick_file(),
+        Ask::SaveSession { name } => dialog.add_filter("Session", &["ron"]).set_file_name(name).save_file(),
         Ask::SaveFigure { name } => dialog
-            .set_title("Export figure")
             .add_filter("PDF", &["pdf"])
             .add_filter("SVG", &["svg"])
             .add_filter("PNG", &["png"])

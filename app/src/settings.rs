@@ -130,6 +130,11 @@ impl SettingsFile {
         (Self { saved: settings.clone(), settings, path: Some(path) }, warning)
     }
 
+    /// Where they are kept, in words.
+    pub fn place(&self) -> String {
+        self.path.as_ref().map_or_else(|| "not kept".to_owned(), |path| path.display().to_string())
+    }
+
     /// Puts an item in front of the recent ones.
     pub fn remember(&mut self, kind: RecentKind, origin: impl Into<String>) {
         let item = Recent { kind, origin: origin.into() };

@@ -77,6 +77,12 @@ pub fn icon_button(ui: &mut Ui, symbol: &str, name: &str) -> Response {
     response.on_hover_text(name)
 }
 
+/// Gives a widget without a text of its own an accessible name.
+pub fn named(response: Response, kind: WidgetType, name: &str) -> Response {
+    response.widget_info(|| WidgetInfo::labeled(kind, true, name));
+    response
+}
+
 /// A heading within a pane.
 pub fn section(ui: &mut Ui, title: &str) {
     ui.add_space(SPACE);

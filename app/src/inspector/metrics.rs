@@ -231,6 +231,18 @@ impl Report {
         self.sweeps.iter().find(|s| s.field == field)
     }
 
+    /// Frames as `(episode, step)`, those whose mask and reference box agree least first.
+    pub fn by_disagreement(&self) -> Vec<(usize, usize)> {
+        let mut frames: Vec<(&FrameReport, f64)> =
+            self.frames.iter().filter_map(|f| Some((f, f.metrics.as_ref()?.mask_iou))).collect();
+        // A frame that not even points into the box comes before one of equal IoU that does.
+        frames.sort_by(|(a, x), (b, y)| {
+            let hit = |f: &FrameReport| f.metrics.is_some_and(|m| m.pointing);
+            x.total_cmp(y).then(hit(a).cmp(&hit(b))).then((a.episode, a.step).cmp(&(b.episode, b.step)))
+        });
+        frames.into_iter().map(|(f, _)| (f.episode, f.step)).collect()
+    }
+
     /// The report on one frame of the survey.
     pub fn frame(&self, episode: usize, step: usize) -> Option<&FrameReport> {
         self.frames.iter().find(|f| (f.episode, f.step) == (episode, step))

@@ -14,7 +14,7 @@
 
 mod captures;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod frames;
 mod latest;
 mod look;
@@ -47,6 +47,15 @@ use std::time::{Duration, Instant};
 /// A look that takes longer than this is computed in the background from then on.
 const INLINE_LOOK: Duration = Duration::from_millis(16);
 
+/// A picture on screen.
+#[derive(Clone)]
+pub struct Picture {
+    /// Which frame it is.
+    pub place: Place,
+    /// The picture, or why it cannot be decoded.
+    pub state: FrameState,
+}
+
 /// How far the look at the frame under the cursor has come.
 #[derive(Clone, Default)]
 pub enum LookState {
@@ -69,6 +78,9 @@ pub struct Inspector {
     jobs: Jobs,
     repaint: egui::Context,
     workers: Option<Workers>,
+    /// One per camera of `dataset`.
+    pictures: Vec<Option<Picture>>,
+    dataset: Option<SharedDataset>,
     /// What is shown; may lag behind the cursor, see [`Inspector::look_state`].
     look: Option<Arc<Look>>,
     look_state: LookState,
@@ -131,6 +143,8 @@ impl Inspector {
             jobs,
             repaint,
             workers: None,
+            pictures: Vec::new(),
+            dataset: None,
             look: None,
             look_state: LookState::Nothing,
             slow: false,
@@ -160,7 +174,7 @@ impl Inspector {
         }
         self.take_answers(commands);
         self.want_frames(state);
-        self.want_survey(state);
+        self.want_survey(state, commands);
         let capture = self.want_capture(state);
         self.want_look(state, capture);
         self.want_report(state);
@@ -179,6 +193,12 @@ impl Inspector {
     /// A decoded picture, if it is there.
     pub fn frame(&self, dataset: &SharedDataset, place: Place) -> Option<FrameState> {
         self.workers.as_ref()?.frames.get(dataset, place)
+    }
+
+    /// The newest picture of a camera: the one under the cursor, or until that is decoded the one shown before, so that
+    /// nothing flickers. Its place says which.
+    pub fn picture(&self, camera: usize) -> Option<&Picture> {
+        self.pictures.get(camera)?.as_ref()
     }
 
     /// Numbers on the survey for the newest selection that was evaluated.
@@ -235,25 +255,46 @@ impl Inspector {
             None => {}
         }
         if let Some(report) = workers.metrics.take() {
+            let queue = report.by_disagreement();
+            if self.report.as_ref().is_none_or(|before| before.by_disagreement() != queue) {
+                commands.push(Command::SetQueue(queue));
+            }
             self.report = Some(report);
         }
         self.device = workers.captures.device().or(self.device.take());
     }
 
     fn want_frames(&mut self, state: &WorkbenchState) {
-        if let (Some(workers), Some(dataset)) = (&mut self.workers, &state.dataset) {
-            workers.frames.request(FrameRequest {
-                dataset: dataset.data.clone(),
-                episode: state.cursor.episode,
-                step: state.cursor.step,
-                length: state.steps(),
-                camera: state.cursor.camera,
-            });
+        let Some(dataset) = state.dataset.as_ref().map(|d| d.data.clone()) else {
+            self.pictures.clear();
+            self.dataset = None;
+            return;
+        };
+        if self.dataset.as_ref().is_none_or(|d| !Arc::ptr_eq(d, &dataset)) {
+            self.pictures = vec![None; dataset.info().cameras.len()];
+            self.dataset = Some(dataset.clone());
         }
+        let Some(workers) = &mut self.workers else { return };
+        let (episode, step) = (state.cursor.episode, state.cursor.step);
+        for (camera, picture) in self.pictures.iter_mut().enumerate() {
+            let place = Place { episode, step, camera };
+            if picture.as_ref().is_none_or(|p| p.place != place)
+                && let Some(state) = workers.frames.get(&dataset, place)
+            {
+                *picture = Some(Picture { place, state });
+            }
+        }
+        workers.frames.request(FrameRequest {
+            dataset,
+            episode,
+            step,
+            length: state.steps(),
+            camera: state.cursor.camera,
+        });
     }
 
     /// The survey follows the source by itself; a cancelled one comes back when asked for.
-    fn want_survey(&mut self, state: &WorkbenchState) {
+    fn want_survey(&mut self, state: &WorkbenchState, commands: &mut Vec<Command>) {
         let Some(workers) = &mut self.workers else { return };
         let of = match (&state.source, state.source.checkpoint(), &state.dataset) {
             (Source::Captures { captures, .. }, ..) => Some(SurveyOf::File(captures.clone())),
@@ -274,7 +315,9 @@ impl Inspector {
         );
         if !same_data {
             self.survey = None;
-            self.report = None;
+            if self.report.take().is_some() {
+                commands.push(Command::SetQueue(Vec::new()));
+            }
             workers.metrics.clear();
         }
         match &of {
@@ -447,12 +490,8 @@ impl Inspector {
         let boxes = state.dataset.as_ref().and_then(|d| d.boxes.as_ref()).map(|(_, boxes)| boxes.as_ref());
         let detections =
             Truth::detections(boxes, state.cursor.episode, state.cursor.step, name, Some((capture, view)));
-        let frame = state.dataset.as_ref().and_then(|dataset| {
-            let place =
-                Place { episode: state.cursor.episode, step: state.cursor.step, camera: state.cursor.camera };
-            self.frame(&dataset.data, place)
-        });
-        match frame {
+        let place = Place { episode: state.cursor.episode, step: state.cursor.step, camera: state.cursor.camera };
+        match self.picture(place.camera).filter(|p| p.place == place).map(|p| &p.state) {
             Some(FrameState::Ready(frame)) => Truth {
                 target: frame.target.as_deref().and_then(mask_rect),
                 goal: frame.goal.as_deref().and_then(mask_rect),

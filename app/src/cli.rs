@@ -1,0 +1,572 @@
+//! The command line. Without a subcommand it opens the window; every subcommand does what the window does, without it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+use model::DeviceChoice;
+use serde_json::{Value, json};
+use training::{Event, RunDir, RunRequest, RunSpec, State, Wish};
+
+use crate::walk::Walk;
+use crate::window::{self, Opening};
+use crate::workbench::Options;
+use crate::{ground, log, opening, runs};
+
+/// A workbench for researchers who debug where a robot policy looks.
+#[derive(Debug, Parser)]
+#[command(name = "gazelab", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
+    /// What to open in the window: a dataset, run, model, capture, session, or generated data as in
+    /// tabletop:object?episodes=20&env=A&seed=1
+    path: Option<String>,
+
+    /// Open the built-in demo
+    #[arg(long, conflicts_with = "path")]
+    demo: bool,
+
+    /// Print the milliseconds to the first frame, and leave
+    #[arg(long, hide = true)]
+    time_first_frame: bool,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Where models compute: auto, cpu or gpu
+    #[arg(long, global = true, value_parser = DeviceChoice::from_str)]
+    device: Option<DeviceChoice>,
+
+    /// Threads for work on the processor; all cores unless given
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Look at datasets and make them
+    #[command(subcommand)]
+    Data(Data),
+    /// Train a run: a new one, or one that was left, paused, stopped or killed
+    Train(Train),
+    /// Steer and ask a run, wherever it trains
+    #[command(subcommand)]
+    Run(Run),
+    /// Closed-loop success of a run's policy on the built-in benchmark
+    Eval(Eval),
+    /// Heads, masks and metrics of captures, or of a model on its data
+    Ground(Ground),
+    /// Render a figure from its recipe
+    Figure(Figure),
+    /// Walk through the real window and keep a picture of every pane
+    #[command(hide = true)]
+    Walk(WalkArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Data {
+    /// What is in a dataset
+    Info {
+        /// The dataset, or generated data as in tabletop:object?episodes=20
+        path: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Record episodes of the built-in benchmark as a LeRobotDataset v3
+    Record {
+        /// object, spatial or goal
+        #[arg(long)]
+        suite: tabletop::Suite,
+        /// Number of episodes
+        #[arg(long)]
+        episodes: usize,
+        /// A, B, C or D
+        #[arg(long, default_value = "A")]
+        env: tabletop::Environment,
+        /// The same seed makes the same bytes
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Let the expert make no mistakes; training data is better with some
+        #[arg(long)]
+        no_noise: bool,
+        /// A folder that does not exist or is empty
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Train {
+    /// A run to go on with; without it --data and --out make a new one
+    #[arg(required_unless_present = "out", conflicts_with_all = ["out", "data", "size", "objective", "steps", "seed", "batch", "cameras", "name"])]
+    run_dir: Option<PathBuf>,
+    /// nano, small or base
+    #[arg(long, default_value = "nano")]
+    size: String,
+    /// action, mae:random or mae:selected
+    #[arg(long, default_value = "mae:selected")]
+    objective: String,
+    /// A dataset, or generated data as in tabletop:object+spatial+goal?episodes=6000&env=A&seed=1
+    #[arg(long, required_unless_present = "run_dir")]
+    data: Option<String>,
+    /// Optimiser steps
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Frames per step
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Seed of weights, data order and masks
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Cameras by name, in token order; chosen from the dataset unless given
+    #[arg(long, value_delimiter = ',', num_args = 1..)]
+    cameras: Vec<String>,
+    /// A name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// Steps between two checkpoints
+    #[arg(long)]
+    checkpoint_every: Option<u64>,
+    /// The new run directory
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Run {
+    /// Write a checkpoint and wait
+    Pause(RunArgs),
+    /// Go on; starts a trainer where none is alive
+    Resume(RunArgs),
+    /// Write a checkpoint and end
+    Stop(RunArgs),
+    /// Where it stands
+    Status(RunArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The run directory
+    run_dir: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Eval {
+    /// A run directory or a checkpoint in it
+    run_dir: PathBuf,
+    /// object, spatial or goal
+    #[arg(long)]
+    suite: tabletop::Suite,
+    /// Number of episodes
+    #[arg(long, default_value_t = 100)]
+    episodes: usize,
+    /// Seed of the scenes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A, B, C or D
+    #[arg(long, default_value = "A")]
+    env: tabletop::Environment,
+    /// Also run every scene under another instruction, to see whether the policy listens
+    #[arg(long)]
+    swapped: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Ground {
+    /// A capture file, a run directory or a checkpoint
+    path: PathBuf,
+    /// A head selection or a session in RON; defaults unless given
+    #[arg(long)]
+    selection: Option<PathBuf>,
+    /// The data a model looks at; a run's own data unless given
+    #[arg(long)]
+    data: Option<String>,
+    /// Detector boxes; the file beside the dataset unless given
+    #[arg(long)]
+    boxes: Option<PathBuf>,
+    /// The camera; the first that the model sees unless given
+    #[arg(long)]
+    camera: Option<String>,
+    /// Frames that are looked at, spread over the data
+    #[arg(long, default_value_t = 64)]
+    frames: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Figure {
+    /// A figure recipe in RON
+    recipe: PathBuf,
+    /// The figure; .pdf, .svg or .png
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct WalkArgs {
+    /// Where the pictures go
+    #[arg(long)]
+    out: PathBuf,
+    /// Size of the window
+    #[arg(long, default_value = "1280x800")]
+    size: String,
+    /// What to open in place of the demo
+    #[arg(long)]
+    open: Option<String>,
+}
+
+/// Runs the program; 0 only on success.
+pub fn main() -> ExitCode {
+    let started = Instant::now();
+    let cli = Cli::parse();
+    match cli.run(started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that went away, as in `gazelab … | head`, is nothing to report.
+            if !is_broken_pipe(&error) {
+                eprintln!("error: {}", message(&error));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The message and its causes in one line. What a cause repeats of the message before it is left out, and the path
+/// that the innermost cause ends in stays last.
+fn message(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !parts.iter().any(|part| part.contains(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+impl Cli {
+    fn run(self, started: Instant) -> anyhow::Result<()> {
+        let Common { device, threads } = self.common;
+        if let Some(threads) = threads {
+            if threads == 0 {
+                bail!("--threads must be at least 1");
+            }
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
+        }
+        let is_window = matches!(self.verb, None | Some(Verb::Walk(_)));
+        let memory = log::install(is_window);
+        match self.verb {
+            None => {
+                let (settings, warning) = window::settings();
+                let open = match self.demo {
+                    true => Some(crate::workbench::DEMO.to_owned()),
+                    false => self.path,
+                };
+                let device = device.unwrap_or_default();
+                let options = Options { open, settings, warning, log: memory, device };
+                window::open(Opening { options, started, time_first_frame: self.time_first_frame })
+            }
+            Some(Verb::Walk(args)) => crate::walk::walk(Walk {
+                out: args.out,
+                size: window::parse_size(&args.size)?,
+                open: args.open,
+                device: device.unwrap_or_default(),
+                log: memory,
+            }),
+            Some(Verb::Data(Data::Info { path, json })) => data_info(&path, json),
+            Some(Verb::Data(Data::Record { suite, episodes, env, seed, no_noise, out })) => {
+                let noise = if no_noise { None } else { Some(Default::default()) };
+                data_record(&tabletop::RecordOptions { suite, env, episodes, seed, noise }, &out)
+            }
+            Some(Verb::Train(train)) => train.run(device),
+            Some(Verb::Run(run)) => run.run(),
+            Some(Verb::Eval(eval)) => eval.run(device.unwrap_or_default()),
+            Some(Verb::Ground(ground)) => ground.run(device.unwrap_or_default()),
+            Some(Verb::Figure(figure)) => {
+                let recipe = figure::Recipe::load(&figure.recipe)?;
+                crate::panes::figure::export(&recipe, &figure.out)
+            }
+        }
+    }
+}
+
+/// Prints one JSON document.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Prints a line; unlike `println!` a closed pipe is an error, not a panic.
+fn say(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_fmt(text)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+fn data_info(path: &str, json: bool) -> anyhow::Result<()> {
+    let data = tabletop::open(path)?;
+    let info = data.info();
+    if json {
+        return print_json(info);
+    }
+    say(format_args!("{}  {}", info.name, info.path.display()))?;
+    say(format_args!("format        {}", info.format))?;
+    say(format_args!("episodes      {}", info.episodes))?;
+    say(format_args!("frames        {}", info.frames))?;
+    if let Some(fps) = info.fps {
+        say(format_args!("rate          {fps} steps/s"))?;
+    }
+    for camera in &info.cameras {
+        say(format_args!("camera        {} {} × {} px", camera.name, camera.width, camera.height))?;
+    }
+    say(format_args!("actions       {}", info.action_names.join(", ")))?;
+    say(format_args!("states        {}", info.state_names.join(", ")))?;
+    say(format_args!("exact masks   {}", if info.has_masks { "yes" } else { "no" }))?;
+    for instruction in &info.instructions {
+        say(format_args!("instruction   {instruction}"))?;
+    }
+    for warning in &info.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}
+
+fn data_record(options: &tabletop::RecordOptions, out: &Path) -> anyhow::Result<()> {
+    let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
+    let start = Instant::now();
+    let total = options.episodes;
+    tabletop::record(options, out, &mut |done| {
+        if done % 50 == 0 || done == total {
+            eprintln!("{done} of {total} episodes, {:.0} s", start.elapsed().as_secs_f64());
+        }
+        !interrupt.load(std::sync::atomic::Ordering::Relaxed)
+    })?;
+    say(format_args!("{}", out.display()))
+}
+
+impl Train {
+    fn run(self, device: Option<DeviceChoice>) -> anyhow::Result<()> {
+        let run = match (&self.run_dir, &self.out) {
+            (Some(dir), _) => RunDir::open(dir)?,
+            (None, Some(out)) => RunDir::create(out, &self.spec(device)?)?,
+            (None, None) => bail!("name a run directory, or --data and --out for a new one"),
+        };
+        let total = run.spec().schedule.steps;
+        eprintln!("{}: {total} steps, {}", run.spec().name, run.path().display());
+        let mut on_event = |event: Event<'_>| {
+            // A trainer whose terminal went away trains on; there is nobody to tell.
+            let _ = match event {
+                Event::Device(name, 0) => say(format_args!("computing on {name}")),
+                Event::Device(name, step) => say(format_args!("computing on {name}, going on after step {step}")),
+                Event::State(state) => say(format_args!("{state:?}")),
+                Event::Row(row) => {
+                    let left = (total.saturating_sub(row.step)) as f64 / row.steps_per_s.max(1e-9);
+                    let mae = row.mae_loss.map(|loss| format!("  mae {loss:.4}")).unwrap_or_default();
+                    let early = row.early_error.map(|error| format!("  early error {error:.3}")).unwrap_or_default();
+                    say(format_args!(
+                        "step {:>7} of {total}  loss {:.4}  action {:.4}{mae}{early}  {:.1} steps/s  {} left",
+                        row.step,
+                        row.loss,
+                        row.action_loss,
+                        row.steps_per_s,
+                        crate::widgets::duration_text(left),
+                    ))
+                }
+                Event::Checkpoint(step, path) => say(format_args!("checkpoint {step}: {}", path.display())),
+            };
+        };
+        training::train(&run, device, &mut on_event)?;
+        Ok(())
+    }
+
+    fn spec(&self, device: Option<DeviceChoice>) -> anyhow::Result<RunSpec> {
+        let data = self.data.as_deref().context("say what to train on with --data")?;
+        let mut spec = RunSpec::from_request(&RunRequest {
+            objective: &self.objective,
+            size: &self.size,
+            data,
+            cameras: self.cameras.clone(),
+            steps: self.steps,
+            seed: self.seed,
+            device: device.unwrap_or_default().name(),
+        })?;
+        if let Some(batch) = self.batch {
+            spec.schedule.batch = batch;
+        }
+        if let Some(every) = self.checkpoint_every {
+            spec.checkpoint_every = every;
+        }
+        if let Some(name) = &self.name {
+            spec.name = name.clone();
+        }
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
+impl Run {
+    fn run(self) -> anyhow::Result<()> {
+        let (wish, args) = match self {
+            Self::Status(args) => (None, args),
+            Self::Pause(args) => (Some(Wish::Pause), args),
+            Self::Resume(args) => (Some(Wish::Run), args),
+            Self::Stop(args) => (Some(Wish::Stop), args),
+        };
+        let run = RunDir::open(&args.run_dir)?;
+        if let Some(wish) = wish {
+            runs::wish(&args.run_dir, wish)?;
+        }
+        let status = run.status()?;
+        if args.json {
+            return print_json(&run_json(&run, &status)?);
+        }
+        say(format_args!("{}, step {} of {}", status.state, status.step, status.steps))?;
+        if status.state == State::Running {
+            let left = status.seconds_left().map(crate::widgets::duration_text);
+            say(format_args!("{:.1} steps/s, {} left", status.steps_per_s, left.unwrap_or_else(|| "unknown time".into())))?;
+        }
+        if !status.device.is_empty() {
+            say(format_args!("on {} of {}", status.device, status.host))?;
+        }
+        if let Some((step, path)) = run.latest_checkpoint()? {
+            say(format_args!("checkpoint {step}: {}", path.display()))?;
+        }
+        for (depth, cause) in status.error.iter().flatten().enumerate() {
+            say(format_args!("{}{cause}", if depth == 0 { "" } else { "caused by " }))?;
+        }
+        Ok(())
+    }
+}
+
+/// What `run status --json` prints: the status with the run's name, its wish and its checkpoints.
+fn run_json(run: &RunDir, status: &training::Status) -> anyhow::Result<Value> {
+    let mut value = serde_json::to_value(status)?;
+    let checkpoints: Vec<u64> = run.checkpoints()?.into_iter().map(|(step, _)| step).collect();
+    if let Value::Object(map) = &mut value {
+        map.insert("name".into(), json!(run.spec().name));
+        map.insert("wish".into(), serde_json::to_value(run.control()?.wish)?);
+        map.insert("checkpoints".into(), json!(checkpoints));
+        map.insert("seconds_left".into(), json!(status.seconds_left()));
+        map.insert("path".into(), json!(run.path()));
+    }
+    Ok(value)
+}
+
+/// The checkpoint folder that a path names: itself, or the latest of a run.
+pub(crate) fn checkpoint_of(path: &Path) -> anyhow::Result<PathBuf> {
+    match opening::sniff(path)? {
+        opening::Kind::Model if path.is_dir() => Ok(path.to_owned()),
+        opening::Kind::Model => Ok(path.parent().unwrap_or(Path::new(".")).to_owned()),
+        opening::Kind::Run => {
+            let run = RunDir::open(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) })?;
+            let latest = run.latest_checkpoint()?;
+            Ok(latest.with_context(|| format!("the run has no checkpoint yet: {}", path.display()))?.1)
+        }
+        _ => bail!("not a run directory or a checkpoint: {}", path.display()),
+    }
+}
+
+impl Eval {
+    fn run(self, device: DeviceChoice) -> anyhow::Result<()> {
+        let checkpoint = checkpoint_of(&self.run_dir)?;
+        let policy = model::Policy::load(&checkpoint, &device)?;
+        let spec = evaluation::EvalSpec {
+            suite: self.suite,
+            env: self.env,
+            episodes: self.episodes,
+            seed: self.seed,
+            swapped: self.swapped,
+        };
+        let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
+        let total = self.episodes;
+        let report = evaluation::evaluate(&policy, &spec, &mut |done| {
+            if done % 10 == 0 || done == total {
+                eprintln!("{done} of {total} episodes");
+            }
+            !interrupt.load(std::sync::atomic::Ordering::Relaxed)
+        })?;
+        if self.json {
+            return print_json(&report);
+        }
+        say(format_args!("{report}"))
+    }
+}
+
+impl Ground {
+    fn run(self, device: DeviceChoice) -> anyhow::Result<()> {
+        let request = ground::Request {
+            path: self.path,
+            selection: self.selection.as_deref().map(ground::read_selection).transpose()?.unwrap_or_default(),
+            data: self.data,
+            boxes: self.boxes,
+            camera: self.camera,
+            frames: self.frames,
+            device,
+        };
+        let report = ground::ground(&request)?;
+        if self.json { print_json(&report.json()) } else { say(format_args!("{report}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_and_paths_do_not_get_in_each_others_way() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["gazelab"], args].concat());
+        assert!(parse(&[]).unwrap().verb.is_none());
+        assert_eq!(parse(&["some/folder"]).unwrap().path.as_deref(), Some("some/folder"));
+        assert!(matches!(parse(&["data", "info", "x", "--json"]).unwrap().verb, Some(Verb::Data(_))));
+        assert!(matches!(parse(&["train", "R"]).unwrap().verb, Some(Verb::Train(_))));
+        assert!(parse(&["train"]).is_err());
+        assert!(parse(&["train", "R", "--out", "S"]).is_err());
+        assert!(parse(&["train", "--out", "S"]).is_err(), "a new run needs data");
+        let new = "train --size nano --objective mae:selected --data D --steps 50 --seed 1 --device cpu --out R";
+        assert!(parse(&new.split(' ').collect::<Vec<_>>()).is_ok());
+        assert!(parse(&["eval", "R", "--suite", "object", "--episodes", "3", "--seed", "7", "--json"]).is_ok());
+        assert!(parse(&["--device", "tpu"]).is_err());
+    }
+
+    #[test]
+    fn messages_do_not_repeat_themselves() {
+        let inner = std::io::Error::other("disk full");
+        let error = anyhow::Error::new(inner).context("cannot write: disk full: a.ron").context("no figure");
+        assert_eq!(message(&error), "no figure: cannot write: disk full: a.ron");
+    }
+}

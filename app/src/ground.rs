@@ -1,0 +1,230 @@
+//! `gazelab ground`: heads, masks and metrics without the window, by the window's own code.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, bail};
+use episode::boxes::BoxFile;
+use grounding::HeadSelection;
+use model::DeviceChoice;
+use serde_json::{Value, json};
+use session::Session;
+use training::RunDir;
+
+use crate::cli::checkpoint_of;
+use crate::inspector::{self, MetricsRequest, Report, Split, Survey};
+use crate::opening::{self, Kind};
+
+/// What to ground.
+pub struct Request {
+    /// A capture file, a run directory or a checkpoint.
+    pub path: PathBuf,
+    /// Every threshold.
+    pub selection: HeadSelection,
+    /// The data a model looks at; a run's own data without it.
+    pub data: Option<String>,
+    /// Detector boxes; the file beside the dataset without it.
+    pub boxes: Option<PathBuf>,
+    /// The camera; the first that the model sees without it.
+    pub camera: Option<String>,
+    /// Frames that are looked at.
+    pub frames: usize,
+    /// Where a model computes.
+    pub device: DeviceChoice,
+}
+
+/// What came of it.
+pub struct Grounded {
+    source: PathBuf,
+    camera: String,
+    report: Report,
+    survey: Arc<Survey>,
+}
+
+/// The largest file that can hold a head selection, in bytes.
+const MAX_SELECTION: u64 = 1 << 20;
+
+/// Reads a head selection, alone or within a session.
+///
+/// # Errors
+/// When the file holds neither.
+pub fn read_selection(path: &Path) -> anyhow::Result<HeadSelection> {
+    let name = || format!("cannot read the head selection: {}", path.display());
+    let size = std::fs::metadata(path).with_context(name)?.len();
+    if size > MAX_SELECTION {
+        bail!("too large for a head selection: {}", path.display());
+    }
+    let text = std::fs::read_to_string(path).with_context(name)?;
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let alone = match options.from_str::<HeadSelection>(&text) {
+        // Every field has a default, so a session would pass for an empty selection.
+        Ok(selection) if !text.contains("selection:") => return Ok(selection),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    match (Session::load(path), alone) {
+        (Ok(session), _) => Ok(session.selection),
+        (Err(_), Some(error)) => bail!("not a head selection ({error}): {}", path.display()),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Captures, chooses heads, cuts masks and measures.
+///
+/// # Errors
+/// When something cannot be read, the camera is unknown, or the query token is not there.
+pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
+    if request.frames == 0 {
+        bail!("--frames must be at least 1");
+    }
+    let is_capture = opening::sniff(&request.path)? == Kind::Capture;
+    let mut boxes = request.boxes.clone();
+    let survey = if is_capture {
+        if request.data.is_some() {
+            bail!("--data is for models; a capture file brings its own frames: {}", request.path.display());
+        }
+        let captures = grounding::attncap::read(&request.path)?;
+        Survey::of_captures(&captures, request.frames)
+    } else {
+        let checkpoint = checkpoint_of(&request.path)?;
+        let origin = match &request.data {
+            Some(data) => data.clone(),
+            None => own_data(&request.path)?,
+        };
+        let opened = opening::open_dataset(&origin)?;
+        if let Some(error) = opened.boxes_error.filter(|_| boxes.is_none()) {
+            return Err(error);
+        }
+        boxes = boxes.or(opened.boxes.map(|(path, _)| path));
+        let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
+        inspector::survey(&checkpoint, &opened.data, request.frames, request.device, &mut |_, _| {
+            !interrupt.load(Ordering::Relaxed)
+        })?
+    };
+    let survey = Arc::new(survey);
+    let camera = camera(request, &survey)?;
+    let boxes = boxes.map(|path| BoxFile::load(&path)).transpose()?.map(Arc::new);
+    let metrics = MetricsRequest {
+        survey: survey.clone(),
+        selection: request.selection.clone(),
+        view: camera.clone(),
+        boxes,
+    };
+    let report = Report::measure(&metrics, &AtomicBool::new(false))?;
+    Ok(Grounded { source: request.path.clone(), camera, report, survey })
+}
+
+/// A run knows what it was trained on; a checkpoint of it lies two folders below.
+fn own_data(path: &Path) -> anyhow::Result<String> {
+    let path = opening::absolute(path);
+    let run = path.ancestors().take(4).find(|dir| RunDir::is_run(dir));
+    let run = run.with_context(|| format!("say what the model looks at with --data: {}", path.display()))?;
+    Ok(RunDir::open(run)?.spec().data.source.clone())
+}
+
+fn camera(request: &Request, survey: &Survey) -> anyhow::Result<String> {
+    let capture = &survey.frames.first().with_context(|| format!("there are no frames: {}", request.path.display()))?.capture;
+    let names: Vec<&str> =
+        capture.grid_views().into_iter().filter_map(|view| capture.views.get(view)).map(|view| view.name.as_str()).collect();
+    match &request.camera {
+        None => names.first().map(|name| (*name).to_owned()).with_context(|| {
+            format!("the captures have no patches of any camera: {}", request.path.display())
+        }),
+        Some(name) if names.contains(&name.as_str()) => Ok(name.clone()),
+        Some(name) => bail!("there is no camera \"{name}\", known are {}: {}", names.join(", "), request.path.display()),
+    }
+}
+
+impl Grounded {
+    /// One document: `frames`, `heads`, `metrics` and what they come from. A number that does not exist is null.
+    pub fn json(&self) -> Value {
+        let capture = self.survey.frames.first().map(|frame| &frame.capture);
+        let selected = self.report.selected.as_ref();
+        let heads: Vec<Value> = selected
+            .map(|selected| {
+                selected
+                    .heads
+                    .iter()
+                    .zip(&selected.counts)
+                    .map(|(id, count)| {
+                        let original = |list: Option<&Vec<u32>>, index: u16| {
+                            list.and_then(|list| list.get(usize::from(index))).copied().unwrap_or(u32::from(index))
+                        };
+                        json!({
+                            "layer": original(capture.map(|c| &c.layers), id.layer),
+                            "head": original(capture.map(|c| &c.heads), id.head),
+                            "votes": count,
+                        })
+                    })
+                    .collect()
+            })
+            .unwrap_or_default();
+        let frames: Vec<Value> = self
+            .report
+            .frames
+            .iter()
+            .map(|frame| {
+                json!({
+                    "episode": frame.episode,
+                    "step": frame.step,
+                    "split": match frame.split { Split::Tune => "tune", Split::HeldOut => "held_out" },
+                    "metrics": frame.metrics,
+                    "failure": frame.failure.as_deref(),
+                })
+            })
+            .collect();
+        json!({
+            "path": self.source,
+            "model": capture.map(|c| c.model_id.clone()),
+            "camera": self.camera,
+            "reference": self.report.source.map(|source| source.label()),
+            "heads": heads,
+            "heads_error": selected.err().map(|error| error.to_string()),
+            "tau": self.report.tau,
+            "metrics": { "tune": self.report.tune, "held_out": self.report.held_out },
+            "frames": frames,
+            "selection": self.report.request.selection,
+        })
+    }
+}
+
+impl fmt::Display for Grounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let capture = self.survey.frames.first().map(|frame| &frame.capture);
+        writeln!(f, "{} frames, camera {}", self.survey.frames.len(), self.camera)?;
+        match &self.report.selected {
+            Ok(selected) => {
+                for (id, votes) in selected.heads.iter().zip(&selected.counts) {
+                    let original = |list: Option<&Vec<u32>>, index: u16| {
+                        list.and_then(|list| list.get(usize::from(index))).copied().unwrap_or(u32::from(index))
+                    };
+                    let layer = original(capture.map(|c| &c.layers), id.layer);
+                    let head = original(capture.map(|c| &c.heads), id.head);
+                    writeln!(f, "layer {layer} head {head}, {votes} of {} votes", selected.n_samples)?;
+                }
+            }
+            Err(why) => writeln!(f, "no heads: {why}")?,
+        }
+        let Some(source) = self.report.source else {
+            return write!(f, "no boxes or exact masks to compare with");
+        };
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, metrics: Option<grounding::DatasetMetrics>| match metrics {
+            Some(m) => writeln!(
+                f,
+                "{name:<13} {:>4} frames  IoU {:.3} ± {:.3}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",
+                m.frames,
+                m.mean_iou,
+                m.iou_sem,
+                100.0 * m.pointing,
+                100.0 * m.box_recall,
+                100.0 * m.mass_inside
+            ),
+            None => writeln!(f, "{name:<13} nothing to measure"),
+        };
+        line(f, Split::Tune.label(), self.report.tune)?;
+        line(f, Split::HeldOut.label(), self.report.held_out)?;
+        write!(f, "measured against the {}", source.label())
+    }
+}
