@@ -7,6 +7,7 @@
 use super::survey::{Survey, SurveyFrame, SurveyPlan};
 use crate::jobs::JobHandle;
 use anyhow::Context as _;
+use burn::tensor::Device;
 use episode::{Region, SharedDataset};
 use grounding::{Capture, Rect};
 use model::{DeviceChoice, Observation, Policy, VlaConfig};
@@ -356,16 +357,17 @@ impl CaptureCache {
 
 /// The models in memory.
 pub struct Models {
-    device: DeviceChoice,
-    device_name: Option<String>,
+    choice: DeviceChoice,
+    /// The device and its name, once the first model asked for it.
+    device: Option<(Device, String)>,
     /// Least recently used first.
     loaded: Vec<(PathBuf, Policy)>,
 }
 
 impl Models {
     /// Nothing is loaded and no device is touched before the first capture.
-    pub fn new(device: DeviceChoice) -> Self {
-        Self { device, device_name: None, loaded: Vec::new() }
+    pub fn new(choice: DeviceChoice) -> Self {
+        Self { choice, device: None, loaded: Vec::new() }
     }
 
     /// Reads a checkpoint folder from disk unless it is among the last few used, and puts it last in the list.
@@ -374,10 +376,11 @@ impl Models {
             self.loaded[index..].rotate_left(1);
             return Ok(());
         }
-        if self.device_name.is_none() {
-            self.device_name = Some(self.device.resolve()?.1);
-        }
-        let policy = Policy::load(checkpoint, &self.device)?;
+        let (device, _) = match &self.device {
+            Some(device) => device,
+            None => self.device.insert(self.choice.resolve()?),
+        };
+        let policy = Policy::load_on(checkpoint, device)?;
         if self.loaded.len() == LOADED_MODELS {
             self.loaded.remove(0);
         }
@@ -398,7 +401,7 @@ impl Eye for Models {
     }
 
     fn device(&self) -> Option<String> {
-        self.device_name.clone()
+        self.device.as_ref().map(|(_, name)| name.clone())
     }
 }
 

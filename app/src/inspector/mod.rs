@@ -47,6 +47,26 @@ use std::time::{Duration, Instant};
 /// A look that takes longer than this is computed in the background from then on.
 const INLINE_LOOK: Duration = Duration::from_millis(16);
 
+/// How long it takes from cursor to mask, as far as it was measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// All cameras of the last wanted frame, from wish to picture; nothing to speak of when they were decoded ahead.
+    pub decoding: Option<Duration>,
+    /// The last forward pass, loading the model included where it had to be.
+    pub capture: Option<Duration>,
+    /// From capture to mask.
+    pub look: Option<Duration>,
+}
+
+impl Timing {
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let part = |name: &str, time: Option<Duration>| time.map(|t| format!("{name} {:.1} ms", t.as_secs_f64() * 1e3));
+        let parts = [part("decoded in", self.decoding), part("captured in", self.capture), part("mask in", self.look)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    }
+}
+
 /// A picture on screen.
 #[derive(Clone)]
 pub struct Picture {
@@ -232,13 +252,13 @@ impl Inspector {
         self.device.clone()
     }
 
-    /// How long the last capture took, and the look at it.
-    pub fn timing(&self) -> (Option<Duration>, Option<Duration>, Option<Duration>) {
-        (
-            self.workers.as_ref().and_then(|w| w.frames.latency()),
-            self.capture.as_ref().map(|c| c.elapsed),
-            self.look.as_ref().map(|l| l.elapsed),
-        )
+    /// How long the last steps took.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            decoding: self.workers.as_ref().and_then(|w| w.frames.latency()),
+            capture: self.capture.as_ref().map(|c| c.elapsed),
+            look: self.look.as_ref().map(|l| l.elapsed),
+        }
     }
 
     fn take_answers(&mut self, commands: &mut Vec<Command>) {

@@ -222,7 +222,7 @@ fn tokens_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look) {
         }
         for index in 0..capture.queries.len() {
             let name = query_name(&capture, index);
-            let chip = ui.selectable_label(index == look.query, &name);
+            let chip = ui.selectable_label(index == look.query, name.as_str());
             let share = capture.view_share(index, look.inputs.view);
             let chip = chip.on_hover_text(format!(
                 "{name} gives {:.0} % of its attention to this camera, mean over all heads",

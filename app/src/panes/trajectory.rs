@@ -187,9 +187,11 @@ fn camera_ui(
         ui.painter().layout_job(job)
     };
     ui.painter().galley(at, galley, color);
-    if !chosen {
-        response.on_hover_text(format!("Inspect attention in `{name}`"));
-    }
+    response.on_hover_text(if chosen {
+        inspector.timing().text()
+    } else {
+        format!("Inspect attention in `{name}`")
+    });
 }
 
 /// The detector's boxes of the frame under the cursor when nothing looks at it.
@@ -245,7 +247,7 @@ fn tile(area: Rect, n: usize, aspect: f32, caption: f32) -> Vec<Rect> {
 }
 
 /// The picture of the inspected camera, if it is decoded.
-pub(super) fn inspected_frame<'a>(context: &'a PaneContext<'_>) -> Option<&'a CameraFrame> {
+pub(super) fn inspected_frame<'a>(context: &PaneContext<'a>) -> Option<&'a CameraFrame> {
     match &context.inspector.picture(context.state.cursor.camera)?.state {
         FrameState::Ready(frame) => Some(frame),
         FrameState::Failed(_) => None,

@@ -46,15 +46,13 @@ impl Pane for Tuning {
         }
         numbers_ui(ui, context);
         ui.separator();
-        let before = &context.state.settings.selection;
-        let mut selection = before.clone();
+        let (state, inspector) = (context.state, context.inspector);
+        let mut selection = state.settings.selection.clone();
         ScrollArea::vertical().id_salt("thresholds").auto_shrink([false, false]).show(ui, |ui| {
             // The floating scroll bar must not lie on the numbers.
             ui.set_max_width(ui.available_width() - 2.0 * SPACE);
-            let mut form = Form {
-                look: context.inspector.look().map(|l| &**l),
-                report: context.inspector.report().map(|r| &**r),
-            };
+            let form =
+                Form { look: inspector.look().map(|l| &**l), report: inspector.report().map(|r| &**r) };
             form.preset(ui, &mut selection);
             form.query(ui, &mut selection);
             form.elbow(ui, &mut selection);
@@ -67,7 +65,7 @@ impl Pane for Tuning {
             command_button(ui, context, &Command::ResetSelection);
             ui.add_space(2.0 * SPACE);
         });
-        if selection != context.state.settings.selection {
+        if selection != state.settings.selection {
             context.send(Command::SetSelection(Box::new(selection)));
         }
     }
@@ -224,7 +222,7 @@ struct Form<'a> {
 }
 
 impl Form<'_> {
-    fn preset(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn preset(&self, ui: &mut Ui, s: &mut HeadSelection) {
         // A preset is about choosing heads; which token looks, and how the mask is cut, stay as they are.
         let with_preset = |name: &str, s: &HeadSelection| {
             HeadSelection::preset(name).ok().map(|preset| HeadSelection {
@@ -250,7 +248,7 @@ impl Form<'_> {
         }
     }
 
-    fn query(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn query(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Which token looks");
         let capture = self.look.map(|l| &l.inputs.capture);
         let name = |selector: &QuerySelector| match selector {
@@ -277,7 +275,7 @@ impl Form<'_> {
         });
     }
 
-    fn elbow(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn elbow(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Attention to the image");
         let found = self.look.and_then(|l| l.scores.as_deref().ok()).map(|scores| scores.tau);
         let typical = self.report.and_then(|r| r.tau).or(found);
@@ -332,7 +330,7 @@ impl Form<'_> {
         });
     }
 
-    fn entropy(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn entropy(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Spatial entropy");
         let e = &mut s.entropy;
         row(ui, "Largest entropy", "Heads above this entropy are dropped. One region has entropy 0, two equal ones 0.69 nat", |ui, label| {
@@ -368,7 +366,7 @@ impl Form<'_> {
         });
     }
 
-    fn filters(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn filters(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Filters");
         let rule = match s.bottom_row {
             BottomRow::Off => "Off",
@@ -423,7 +421,7 @@ impl Form<'_> {
         }
     }
 
-    fn vote(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn vote(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Heads");
         let most = self.look.map_or(32, |l| l.maps.n_layers * l.maps.n_heads).max(1);
         // The strip tries up to 16 heads, and nobody wants hundreds.
@@ -435,7 +433,7 @@ impl Form<'_> {
         pair(ui, "Equal votes", "Order of heads with equally many votes; use ranks below some hundred frames", &mut s.freq_tie, [(FrequencyTie::Index, "Earlier layer first"), (FrequencyTie::RankSum, "Better ranks first")]);
     }
 
-    fn map(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn map(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Heat map");
         let head = self.look.and_then(|l| l.heads.first().copied()).unwrap_or(HeadId { layer: 0, head: 0 });
         let options = [
@@ -476,7 +474,7 @@ impl Form<'_> {
             .show(ui, &mut s.smoothing.truncate, None);
     }
 
-    fn mask(&mut self, ui: &mut Ui, s: &mut HeadSelection) {
+    fn mask(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Mask");
         let base = base_of(&s.mask).unwrap_or_default();
         let budget = budget_of(&s.mask).unwrap_or_default();

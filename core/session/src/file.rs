@@ -131,6 +131,9 @@ pub struct Session {
     /// What is painted.
     #[serde(default)]
     pub overlay: Overlay,
+    /// The figure under construction.
+    #[serde(default)]
+    pub figure: Option<figure::Recipe>,
     /// Folders watched for runs.
     #[serde(default)]
     pub run_folders: Vec<PathBuf>,
@@ -154,6 +157,7 @@ impl Default for Session {
             selection: HeadSelection::default(),
             map: MapChoice::default(),
             overlay: Overlay::default(),
+            figure: None,
             run_folders: Vec::new(),
             layout: None,
         }
@@ -288,6 +292,7 @@ mod tests {
             dataset: Some("tabletop:spatial?episodes=2&env=A&seed=1".into()),
             source: SourceRef::Run { dir: dir.path().join("run"), step: Some(500) },
             episode: 3,
+            figure: Some(figure::Recipe::default()),
             layout: Some("(version: 1)".into()),
             ..Session::default()
         };
@@ -306,6 +311,15 @@ mod tests {
         assert_eq!(session.dataset.as_deref(), dir.path().join("demo/recording").to_str());
         assert_eq!(session.source, SourceRef::Checkpoint(dir.path().join("m")));
         assert_eq!(session.selection, HeadSelection::default());
+    }
+
+    #[test]
+    fn example_sessions_load() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sessions");
+        for name in ["welcome.ron", "pilot.ron"] {
+            let session = Session::load(&folder.join(name)).unwrap();
+            assert!(session.dataset.is_some_and(|dataset| !dataset.starts_with("..")), "{name}");
+        }
     }
 
     #[test]
