@@ -497,25 +497,51 @@ impl Eval {
         let checkpoint = checkpoint_of(&self.run_dir)?;
         let policy = model::Policy::load(&checkpoint, &device)?;
         let spec = evaluation::EvalSpec {
-            suite: self.suite,
-            env: self.env,
-            episodes: self.episodes,
-            seed: self.seed,
             swapped: self.swapped,
+            ..evaluation::EvalSpec::new(self.suite, self.env, self.episodes, self.seed)
         };
         let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
-        let total = self.episodes;
-        let report = evaluation::evaluate(&policy, &spec, &mut |done| {
-            if done % 10 == 0 || done == total {
-                eprintln!("{done} of {total} episodes");
+        let mut told = 0;
+        let mut progress = |at: evaluation::Progress| {
+            if at.done - told >= 25 || at.done == at.total {
+                told = at.done;
+                eprintln!("{} of {} episodes", at.done, at.total);
             }
-            !interrupt.load(std::sync::atomic::Ordering::Relaxed)
-        })?;
-        if self.json {
-            return print_json(&report);
+        };
+        let report = evaluation::evaluate(&policy, &spec, &mut progress, &interrupt)?;
+        // A run keeps what was measured of its checkpoints.
+        if let Some(folder) = eval_folder(&checkpoint) {
+            let path = report.save(&folder)?;
+            eprintln!("saved: {}", path.display());
         }
-        say(format_args!("{report}"))
+        if self.json { print_json(&report) } else { print_eval(&report) }
     }
+}
+
+/// `RUN_DIR/eval/step-…` for the checkpoint of a run.
+fn eval_folder(checkpoint: &Path) -> Option<PathBuf> {
+    let checkpoint = opening::absolute(checkpoint);
+    let run = checkpoint.parent()?.parent()?;
+    RunDir::is_run(run).then(|| run.join("eval").join(checkpoint.file_name().unwrap_or_default()))
+}
+
+fn print_eval(report: &evaluation::Report) -> anyhow::Result<()> {
+    let percent = |rate: f64, [low, high]: [f64; 2]| {
+        format!("{:.1} % (95 % interval {:.1} to {:.1} %)", 100.0 * rate, 100.0 * low, 100.0 * high)
+    };
+    say(format_args!("suite {}, environment {}, {} episodes, seed {}", report.suite, report.env, report.episodes, report.seed))?;
+    say(format_args!("success          {}", percent(report.success_rate, report.success_interval)))?;
+    say(format_args!("wrong object     {:.1} %", 100.0 * report.wrong_object_rate))?;
+    say(format_args!("wrong goal       {:.1} %", 100.0 * report.wrong_goal_rate))?;
+    if let Some(swapped) = &report.swapped {
+        say(format_args!("under another instruction, {} episodes", swapped.episodes))?;
+        say(format_args!("  does the new   {}", percent(swapped.other_rate, swapped.other_interval)))?;
+        say(format_args!("  does the old   {}", percent(swapped.original_rate, swapped.original_interval)))?;
+    }
+    for (task, count) in &report.per_task {
+        say(format_args!("{:>3} of {:>3}  {task}", count.successes, count.attempts))?;
+    }
+    Ok(())
 }
 
 impl Ground {

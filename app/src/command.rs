@@ -165,6 +165,13 @@ pub enum Command {
     SetFigure(Box<figure::Recipe>),
     /// Choose an episode.
     SelectEpisode(usize),
+    /// To a frame of any episode; its place in the disagreement queue follows.
+    GoTo {
+        /// Episode index.
+        episode: usize,
+        /// Step within the episode.
+        step: usize,
+    },
     /// Move the cursor of robot time.
     SetStep(usize),
     /// Inspect this camera.

@@ -177,10 +177,10 @@ impl Workbench {
         self.take_results();
         self.hear_input();
         self.play();
+        self.apply_pending();
+        // After the commands, so that what it computes belongs to what is drawn below.
         self.inspector.update(&self.state, &mut self.commands);
-        for command in std::mem::take(&mut self.commands) {
-            self.apply(command);
-        }
+        self.apply_pending();
 
         self.bar_ui(ui);
         let frame = egui::Frame::NONE.fill(theme::tokens(ui).ground);
@@ -201,6 +201,12 @@ impl Workbench {
         // Commands take effect in the next frame; without this it might be long in coming.
         if !self.commands.is_empty() {
             self.context.request_repaint();
+        }
+    }
+
+    fn apply_pending(&mut self) {
+        for command in std::mem::take(&mut self.commands) {
+            self.apply(command);
         }
     }
 
@@ -654,6 +660,7 @@ impl Workbench {
             C::PreviousEpisode => self.select_episode(self.state.cursor.episode.checked_sub(1)),
             C::NextEpisode => self.select_episode(self.state.cursor.episode.checked_add(1)),
             C::SelectEpisode(index) => self.select_episode(Some(index)),
+            C::GoTo { episode, step } => self.go_to(episode, step),
             C::NextCamera => {
                 let cameras = self.state.dataset.as_ref().map_or(0, |d| d.data.info().cameras.len());
                 self.state.cursor.camera = (self.state.cursor.camera + 1) % cameras.max(1);
@@ -926,10 +933,23 @@ impl Workbench {
 
     fn move_in_queue(&mut self, by: isize) {
         let position = self.state.queue_position.saturating_add_signed(by);
-        let Some(&(episode, step)) = self.state.queue.get(position) else { return };
-        self.state.queue_position = position;
+        if let Some(&(episode, step)) = self.state.queue.get(position) {
+            self.go_to(episode, step);
+        }
+    }
+
+    /// To a frame whose episode's length need not be known yet.
+    fn go_to(&mut self, episode: usize, step: usize) {
+        let episodes = self.state.dataset.as_ref().map_or(1, |dataset| dataset.data.info().episodes);
+        if episode >= episodes {
+            return;
+        }
+        self.state.playing = false;
         self.state.cursor.episode = episode;
         self.state.cursor.step = step;
+        if let Some(position) = self.state.queue.iter().position(|place| *place == (episode, step)) {
+            self.state.queue_position = position;
+        }
         self.read_episode();
     }
 
