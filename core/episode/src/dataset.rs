@@ -205,3 +205,11 @@ pub trait Dataset: Send + Sync {
 
 /// A dataset as panes and trainers share it.
 pub type SharedDataset = Arc<dyn Dataset>;
+
+/// Names for components that have none: `action[0]`, `action[1]`…
+pub(crate) fn numbered(key: &str, dim: usize) -> Vec<String> {
+    let key = key.rsplit(['.', '/']).next().unwrap_or(key);
+    (0..dim)
+        .map(|component| format!("{key}[{component}]"))
+        .collect()
+}

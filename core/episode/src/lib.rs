@@ -13,11 +13,14 @@
 //! folder, and a fault is an [`Error`] that names the file.
 
 pub mod boxes;
+mod cache;
 mod dataset;
 mod error;
 pub mod lerobot;
 mod open;
+mod picture;
 pub mod rlds;
+mod source;
 
 pub use dataset::{
     CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SharedDataset, Signals,
