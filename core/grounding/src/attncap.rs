@@ -353,6 +353,9 @@ fn steps(tensors: &Metadata, listed: Option<Vec<u64>>) -> Result<Vec<(String, u6
         .collect())
 }
 
+/// Shape and values of a tensor.
+type Shaped<'a, T> = (&'a [usize], T);
+
 /// Tensors of one step.
 struct StepTensors<'a> {
     file: &'a CaptureFile,
@@ -395,7 +398,7 @@ impl<'a> StepTensors<'a> {
         &self,
         name: &str,
         dtype: Dtype,
-    ) -> Result<Option<(&'a [usize], &'a [[u8; N]])>> {
+    ) -> Result<Option<Shaped<'a, &'a [[u8; N]]>>> {
         let Some((info, data)) = self.find(name)? else {
             return Ok(None);
         };
@@ -408,7 +411,7 @@ impl<'a> StepTensors<'a> {
         Ok(Some((&info.shape, data.as_chunks().0)))
     }
 
-    fn floats(&self, name: &str) -> Result<Option<(&'a [usize], Vec<f32>)>> {
+    fn floats(&self, name: &str) -> Result<Option<Shaped<'a, Vec<f32>>>> {
         match self.find(name)? {
             Some((info, data)) if info.dtype == Dtype::F16 => {
                 let values = data

@@ -351,6 +351,7 @@ impl Capture {
             )));
         }
         let patches = &view.key_of_patch;
+        view.grid.check_len(patches.len())?;
         if patches.iter().any(|&key| key >= self.keys.len()) {
             return Err(Error::Shape("the grid belongs to another capture".into()));
         }
@@ -485,9 +486,8 @@ impl ViewGrid {
     fn edges_y(&self) -> Vec<f64> {
         let column = self.rects.iter().step_by(self.grid.cols.max(1));
         column
-            .clone()
             .map(|r| r.y0)
-            .chain(column.last().map(|r| r.y1))
+            .chain(self.rects.last().map(|r| r.y1))
             .collect()
     }
 }

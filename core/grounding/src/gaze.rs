@@ -1,5 +1,5 @@
 use crate::selection::{HeadSelection, MaskRule};
-use crate::{Error, HeadId, HeadMaps, HeatMap, Mask, Rect, Result, heat_map};
+use crate::{Error, HeadId, HeadMaps, HeatMap, Mask, Quantised, Rect, Result, heat_map};
 
 /// Where a model looks in one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,32 +24,31 @@ impl Gaze {
     /// [`Error::Budget`] and [`Error::Option`] when the rule asks for the impossible.
     pub fn from_map(map: HeatMap, rule: &MaskRule, dilate: usize) -> Result<Self> {
         let quantised = map.quantised()?;
-        let (first, second) = quantised.cut(rule)?;
-        let mask = if dilate == 0 {
-            first
-        } else {
-            first.dilated(dilate)
+        let regions = quantised.cut(rule)?;
+        Ok(Self::assemble(map, &quantised, regions, dilate))
+    }
+
+    fn assemble(
+        map: HeatMap,
+        quantised: &Quantised,
+        (first, second): (Mask, Option<Mask>),
+        dilate: usize,
+    ) -> Self {
+        let grown = |mask: Mask| {
+            if dilate == 0 {
+                mask
+            } else {
+                mask.dilated(dilate)
+            }
         };
-        let second = second.map(|second| second.dilated(dilate));
-        Ok(Self {
+        let mask = grown(first);
+        Self {
             rect: mask.rect(),
             peak: quantised.peak(),
             map,
             mask,
-            second,
-        })
-    }
-
-    /// A gaze without a region, for a map that shows none.
-    pub(crate) fn without_region(map: HeatMap) -> Result<Self> {
-        let peak = map.quantised()?.peak();
-        Ok(Self {
-            mask: Mask::empty(map.grid),
-            second: None,
-            rect: None,
-            peak,
-            map,
-        })
+            second: second.map(grown),
+        }
     }
 
     /// Both regions together.
@@ -83,8 +82,10 @@ pub(crate) fn gaze_or_none(
     selection: &HeadSelection,
 ) -> Result<Gaze> {
     let map = heat_map(maps, heads, selection)?;
-    match Gaze::from_map(map.clone(), &selection.mask, selection.dilate) {
-        Err(Error::EmptyMap | Error::FlatMap) => Gaze::without_region(map),
-        other => other,
-    }
+    let quantised = map.quantised()?;
+    let regions = match quantised.cut(&selection.mask) {
+        Err(Error::EmptyMap | Error::FlatMap) => (Mask::empty(map.grid), None),
+        regions => regions?,
+    };
+    Ok(Gaze::assemble(map, &quantised, regions, selection.dilate))
 }

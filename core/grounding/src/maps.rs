@@ -257,7 +257,7 @@ pub(crate) fn check_rows(data: &[f32], len: usize) -> Result<()> {
     // One pass proves the good case; the search for the culprit runs only when something is wrong.
     let good = data
         .iter()
-        .fold(true, |good, &v| good & (v >= 0.0) & (v < f32::INFINITY));
+        .fold(true, |good, &v| good & (0.0..f32::INFINITY).contains(&v));
     if !good {
         if let Some(index) = data.iter().position(|v| !v.is_finite()) {
             return Err(Error::NonFinite { index });

@@ -129,10 +129,8 @@ impl Mask {
         // After as many rounds as the longer side nothing is left to fill.
         for _ in 0..rounds.min(self.grid.rows.max(self.grid.cols)) {
             let before = mask.clone();
-            for patch in before.iter() {
-                self.grid
-                    .neighbours(patch)
-                    .for_each(|near| mask.bits[near] = true);
+            for near in before.iter().flat_map(|patch| self.grid.neighbours(patch)) {
+                mask.take(near, true);
             }
         }
         mask
@@ -147,19 +145,26 @@ impl Mask {
     /// Removes the 8-connected component of a patch and returns its patches.
     fn take_component(&mut self, patch: usize) -> Vec<usize> {
         let mut found = Vec::new();
-        if std::mem::take(&mut self.bits[patch]) {
+        if self.take(patch, false) {
             found.push(patch);
         }
         let mut next = 0;
         while let Some(&at) = found.get(next) {
             next += 1;
             for near in self.grid.neighbours(at) {
-                if std::mem::take(&mut self.bits[near]) {
+                if self.take(near, false) {
                     found.push(near);
                 }
             }
         }
         found
+    }
+
+    /// Sets one patch and returns what it was; patches beyond the mask are never in it.
+    fn take(&mut self, patch: usize, value: bool) -> bool {
+        self.bits
+            .get_mut(patch)
+            .is_some_and(|bit| std::mem::replace(bit, value))
     }
 }
 
@@ -414,6 +419,7 @@ impl Quantised {
     }
 
     fn check_grid(&self, base: &Mask) -> Result<()> {
+        base.grid.check_len(base.bits.len())?;
         if self.grid == base.grid {
             Ok(())
         } else {

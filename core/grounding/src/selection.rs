@@ -189,8 +189,12 @@ impl HeadSelection {
         if !at_least_zero(t) {
             return fail(format!("sink threshold {t} is not a number from 0 up"));
         }
-        if self.candidates == 0 {
-            return fail("at least one candidate head per frame is needed".into());
+        let most = usize::from(u16::MAX) + 1;
+        if !(1..=most).contains(&self.candidates) {
+            let n = self.candidates;
+            return fail(format!(
+                "{n} candidate heads per frame, from 1 to {most} are possible"
+            ));
         }
         if self.k == 0 {
             return fail("at least one head (k) is needed".into());
