@@ -1,6 +1,6 @@
 //! Criterion 2: spatial entropy of a head map.
 
-use crate::maps::sum64;
+use crate::maps::{largest, sum64};
 use crate::selection::{
     Connectivity, EntropyRule, EntropyTotal, EntropyWeight, Floor, NoComponent,
 };
@@ -86,7 +86,7 @@ impl EntropyMeasure {
             sum = sum64(map);
         }
         let cut = rule.c * (sum / patches);
-        let noise = NOISE * map.iter().copied().fold(0.0, f64::max);
+        let noise = NOISE * largest(map);
         let floor = match rule.floor {
             Floor::Rel(value) => value / patches,
             Floor::Abs(value) => value,
@@ -95,16 +95,17 @@ impl EntropyMeasure {
         let floor = floor.max(noise);
 
         let width = grid.cols + 2;
-        let mut positive = 0.0;
+        let mut any = false;
         for (row, values) in map.chunks_exact_mut(grid.cols).enumerate() {
             let start = (row + 1) * width + 1;
             for (a, open) in values.iter_mut().zip(&mut open[start..start + grid.cols]) {
-                *a = (*a - cut).max(0.0);
-                positive += if *a > noise { *a } else { 0.0 };
+                let excess = *a - cut;
+                *a = if excess > 0.0 { excess } else { 0.0 };
+                any |= *a > noise;
                 *open = *a > floor;
             }
         }
-        if positive <= 0.0 {
+        if !any {
             // Nothing above the noise means nothing above the floor: `open` is clear for the next map.
             return nothing;
         }
@@ -155,7 +156,7 @@ impl EntropyMeasure {
                 let total = if shares_sum_to_one {
                     weights.iter().sum::<f64>()
                 } else {
-                    positive
+                    map.iter().filter(|&&a| a > noise).sum()
                 };
                 let share = weights.iter().map(|w| w / total);
                 (-share.map(|p| p * p.ln()).sum::<f64>()).max(0.0)

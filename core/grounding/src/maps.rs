@@ -300,3 +300,21 @@ pub(crate) fn sum64(values: &[f64]) -> f64 {
     }
     lanes.iter().sum::<f64>() + rest
 }
+
+/// Largest value, 0 where none is above it. Eight running maxima, as in [`sum`].
+pub(crate) fn largest(values: &[f64]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let more = |max: &mut f64, v: f64| *max = if v > *max { v } else { *max };
+    let chunks = values.chunks_exact(8);
+    chunks
+        .remainder()
+        .iter()
+        .for_each(|&v| more(&mut lanes[0], v));
+    for chunk in chunks {
+        lanes
+            .iter_mut()
+            .zip(chunk)
+            .for_each(|(lane, &v)| more(lane, v));
+    }
+    lanes.into_iter().fold(0.0, f64::max)
+}
