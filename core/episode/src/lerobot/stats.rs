@@ -232,7 +232,11 @@ mod tests {
         }
         let rows: Vec<f64> = pixels.iter().map(|v| f64::from(*v) / 255.0).collect();
         let (ours, exact) = (Stats::of_pictures(&histograms, 1), Stats::of_rows(&rows, 3));
-        for ((name, a), (_, b)) in ours.columns().zip(exact.columns()) {
+        for ((name, a), (_, b)) in ours
+            .columns()
+            .zip(exact.columns())
+            .filter(|((name, _), _)| *name != "count")
+        {
             assert!(
                 a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12),
                 "{name}: {a:?} {b:?}"

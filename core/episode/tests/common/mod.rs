@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+pub mod tfrecord;
+
 use std::path::{Path, PathBuf};
 
 /// A file or folder of the shared test data; `None`, with a notice, where it is absent.
