@@ -241,13 +241,14 @@ impl Update<'_> {
         let mut m = dense(fused::primitive(first));
         let mut v = dense(fused::primitive(second));
         let AdamWConfig { beta1, beta2, epsilon, .. } = self.config;
+        let (correction, scale, lr) = (self.correction, self.scale, self.lr);
         p.storage_mut::<f32>()
             .par_chunks_mut(RUN)
             .zip(g.storage::<f32>().par_chunks(RUN))
             .zip(m.storage_mut::<f32>().par_chunks_mut(RUN))
             .zip(v.storage_mut::<f32>().par_chunks_mut(RUN))
             .for_each(|(((p, g), m), v)| {
-                fused::adamw(p, g, m, v, [beta1, beta2], self.correction, self.scale, self.lr, decay, epsilon);
+                fused::adamw(p, g, m, v, [beta1, beta2], correction, scale, lr, decay, epsilon);
             });
         let moments = [m, v].map(Tensor::from_primitive::<Flex>);
         (Tensor::from_primitive::<Flex>(p), moments)

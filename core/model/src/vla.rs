@@ -366,7 +366,7 @@ impl Vla {
         let bins = self.config.bins;
         let [batch, chunk, dim] = actions.dims();
         let shape = [batch, chunk, dim, bins];
-        let index = Tensor::<1, Int>::arange(0..bins as i64, &actions.device()).float().unsqueeze();
+        let index = Tensor::<1, Int>::arange(0..bins as i64, &actions.device()).float().unsqueeze::<4>();
         // Place on the axis of bins: the centre of bin i is at i.
         let place = (actions + 1.0) * (bins as f32 / 2.0) - 0.5;
         match self.config.labels {

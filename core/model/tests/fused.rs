@@ -26,7 +26,7 @@ fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
 }
 
 /// Inputs of any rank as flat values; an operation on them, `true` for the kernels.
-type Operation<'a> = &'a dyn Fn(&[Tensor<1>], bool) -> Tensor<1>;
+type Operation<'a> = &'a (dyn Fn(&[Tensor<1>], bool) -> Tensor<1> + Sync);
 
 /// Result and gradients of Σ weights · operation.
 fn gradients(inputs: &[Vec<f32>], operation: Operation, kernels: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
@@ -185,7 +185,7 @@ fn attention_rows_are_the_weights_that_attention_uses() {
         let head = width / heads;
         let v = qkv.clone().slice_dim(2, 2 * width..3 * width).reshape([batch, tokens, heads, head]).swap_dims(1, 2);
         let expected = rows.matmul(v).swap_dims(1, 2).reshape([batch, queries.len(), width]);
-        let index = burn::tensor::Tensor::<1, burn::tensor::Int>::from_ints([0, 5, 31, 36], &Device::flex());
+        let index = Tensor::<1, burn::tensor::Int>::from_ints([0, 5, 31, 36], &Device::flex());
         let whole = fused::attention(qkv.clone(), keep, heads, visible).select(1, index);
         close("attention from rows", &values(expected), &values(whole), 2e-6);
     }
