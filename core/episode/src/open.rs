@@ -133,17 +133,29 @@ fn search_above(path: &Path) -> Option<Found> {
 fn hint(path: &Path, is_folder: bool) -> String {
     const READ: &str =
         "a LeRobotDataset v3.0 has meta/info.json, an RLDS dataset has *.tfrecord files";
-    let names: Vec<PathBuf> = if is_folder {
-        fs::read_dir(path)
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder)
             .into_iter()
             .flatten()
             .flatten()
             .take(1000)
             .map(|entry| entry.path())
             .collect()
+    };
+    let mut names = if is_folder {
+        list(path)
     } else {
         vec![path.to_path_buf()]
     };
+    if is_folder {
+        let below: Vec<PathBuf> = names
+            .iter()
+            .filter(|name| name.is_dir())
+            .take(16)
+            .flat_map(|name| list(name))
+            .collect();
+        names.extend(below);
+    }
     let has = |extension: &str| {
         names.iter().any(|name| {
             name.extension()

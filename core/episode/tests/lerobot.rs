@@ -339,6 +339,94 @@ fn a_dataset_written_by_lerobot_is_read() {
     assert_eq!(dataset.image(0, 12, 0).unwrap().rgb, png.into_raw());
 }
 
+/// Recording the same frames again must give the statistics that LeRobot computed.
+#[test]
+fn statistics_are_those_of_lerobot() {
+    let Some(dir) = shared("lerobot_v30_image") else {
+        return;
+    };
+    let dataset = open(&dir).unwrap();
+    let info = dataset.info();
+    let temp = tempfile::tempdir().unwrap();
+    let again = temp.path().join("again");
+    let spec = WriterSpec {
+        fps: 20,
+        robot_type: "panda".into(),
+        cameras: info.cameras.clone(),
+        mask_cameras: vec![],
+        action_names: info.action_names.clone(),
+        state_names: info.state_names.clone(),
+    };
+    let mut writer = Writer::create(&again, spec).unwrap();
+    for episode in 0..info.episodes {
+        let signals = dataset.signals(episode).unwrap();
+        for step in 0..signals.steps() {
+            let image = |camera| Image::clone(&dataset.image(episode, step, camera).unwrap());
+            let (state, action) = (signals.state(step).unwrap(), signals.action(step).unwrap());
+            writer
+                .push_frame(&Frame {
+                    images: &[image(0), image(1)],
+                    masks: &[],
+                    state,
+                    action,
+                })
+                .unwrap();
+        }
+        writer
+            .end_episode(&dataset.episode(episode).unwrap().instruction)
+            .unwrap();
+    }
+    writer.finish().unwrap();
+
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(path.join("meta/stats.json")).unwrap()).unwrap()
+    };
+    let (ours, theirs) = (read(&again), read(&dir));
+    for (key, theirs) in theirs.as_object().unwrap() {
+        let ours = &ours[key];
+        let range = flat(&ours["max"])
+            .iter()
+            .zip(flat(&ours["min"]))
+            .map(|(max, min)| max - min)
+            .collect::<Vec<_>>();
+        for (name, theirs) in theirs.as_object().unwrap() {
+            let (a, b) = (flat(&ours[name]), flat(theirs));
+            assert_eq!(a.len(), b.len(), "{key} {name}");
+            // Within an episode, lerobot squares pictures as bytes, which overflows: its spread is too small.
+            if key.contains("images") && name == "std" {
+                assert!(a.iter().zip(&b).all(|(a, b)| a > b));
+                continue;
+            }
+            for ((a, b), range) in a.iter().zip(&b).zip(&range) {
+                // Their quantiles are known to one bin of 5000.
+                let slack = 2e-5
+                    + if name.starts_with('q') {
+                        range / 2500.0
+                    } else {
+                        0.0
+                    };
+                assert!((a - b).abs() <= slack, "{key} {name}: {a} {b}");
+            }
+        }
+        assert_eq!(shape(&ours["min"]), shape(&theirs["min"]), "{key}");
+    }
+}
+
+fn flat(value: &serde_json::Value) -> Vec<f64> {
+    value.as_array().map_or_else(
+        || vec![value.as_f64().unwrap()],
+        |items| items.iter().flat_map(flat).collect(),
+    )
+}
+
+fn shape(value: &serde_json::Value) -> Vec<usize> {
+    value.as_array().map_or_else(Vec::new, |items| {
+        std::iter::once(items.len())
+            .chain(items.first().map(shape).unwrap_or_default())
+            .collect()
+    })
+}
+
 #[test]
 fn videos_are_refused_by_name() {
     for (name, what) in [

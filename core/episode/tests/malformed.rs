@@ -10,7 +10,8 @@
 mod common;
 
 use common::shared;
-use episode::{SharedDataset, open};
+use episode::lerobot::{Frame, Writer, WriterSpec};
+use episode::{CameraInfo, Image, SharedDataset, open};
 use std::path::Path;
 
 /// Opens and reads everything; all that is wrong, as messages.
@@ -228,6 +229,64 @@ fn every_malformed_dataset_says_what_is_wrong() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let control = faults(&root.join("lerobot_whole_control"));
     assert!(control.is_empty(), "{control:?}");
+}
+
+/// Damage at every place of the small files and at many of the large one.
+#[test]
+fn no_flipped_byte_makes_a_reader_panic() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("recording");
+    let camera = CameraInfo {
+        name: "static".into(),
+        width: 8,
+        height: 8,
+    };
+    let spec = WriterSpec {
+        fps: 10,
+        robot_type: "gripper".into(),
+        cameras: vec![camera],
+        mask_cameras: vec![],
+        action_names: vec!["x".into(), "y".into()],
+        state_names: vec!["x".into()],
+    };
+    let mut writer = Writer::create(&dir, spec).unwrap();
+    for step in 0..3 {
+        let image = Image::filled(8, 8, [step as u8 * 50; 3]);
+        writer
+            .push_frame(&Frame {
+                images: &[image],
+                masks: &[],
+                state: &[0.5],
+                action: &[0.1, 0.2],
+            })
+            .unwrap();
+    }
+    writer.end_episode("push").unwrap();
+    writer.finish().unwrap();
+    assert_eq!(faults(&dir), [""; 0]);
+
+    let names = [
+        "data/chunk-000/file-000.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "meta/tasks.parquet",
+        "meta/info.json",
+    ];
+    let mut noticed = 0;
+    for name in names {
+        let path = dir.join(name);
+        let sound = std::fs::read(&path).unwrap();
+        let stride = sound.len().div_ceil(700);
+        for at in (0..sound.len()).step_by(stride) {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = sound.clone();
+                bytes[at] ^= flip;
+                std::fs::write(&path, &bytes).unwrap();
+                noticed += usize::from(!faults(&dir).is_empty());
+            }
+        }
+        std::fs::write(&path, &sound).unwrap();
+    }
+    assert!(noticed > 1000, "{noticed}");
 }
 
 #[test]

@@ -178,14 +178,7 @@ mod tests {
 
     #[test]
     fn a_length_that_cannot_be_is_an_error() {
-        let length = (1u64 << 60).to_le_bytes();
-        let bytes = [
-            &frame(b"one")[..],
-            &length,
-            &masked_crc(&length).to_le_bytes(),
-            &[0; 100],
-        ]
-        .concat();
+        let bytes = [frame(b"one"), announce(1 << 60), vec![0; 100]].concat();
         let (_dir, source) = source(&bytes);
         let message = index(&source).unwrap_err().to_string();
         assert!(
