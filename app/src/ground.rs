@@ -81,6 +81,7 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     }
     let is_capture = opening::sniff(&request.path)? == Kind::Capture;
     let mut boxes = request.boxes.clone();
+    let mut data = None;
     let survey = if is_capture {
         if request.data.is_some() {
             bail!("--data is for models; a capture file brings its own frames: {}", request.path.display());
@@ -94,6 +95,7 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
             None => own_data(&request.path)?,
         };
         let opened = opening::open_dataset(&origin)?;
+        data = Some(opened.data.clone());
         if let Some(error) = opened.boxes_error.filter(|_| boxes.is_none()) {
             return Err(error);
         }
@@ -105,7 +107,11 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     };
     let survey = Arc::new(survey);
     let camera = camera(request, &survey)?;
-    let boxes = boxes.map(|path| BoxFile::load(&path)).transpose()?.map(Arc::new);
+    let boxes = match (boxes, data) {
+        (None, _) => None,
+        (Some(path), Some(data)) => Some(Arc::new(BoxFile::load(&path, data.as_ref())?)),
+        (Some(path), None) => bail!("boxes belong to a dataset, a capture file carries its own: {}", path.display()),
+    };
     let metrics = MetricsRequest {
         survey: survey.clone(),
         selection: request.selection.clone(),

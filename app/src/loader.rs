@@ -1,8 +1,10 @@
 //! Threads that read files for the window, and the bounded channel on which their results arrive.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use episode::boxes::BoxFile;
 use episode::{EpisodeMeta, SharedDataset};
 use session::{Session, SourceRef};
 
@@ -29,6 +31,8 @@ pub enum Message {
     Episode(u64, OpenEpisode),
     /// Length and instruction of episodes of the dataset with this number, from the first index on.
     Names(u64, usize, Vec<EpisodeMeta>),
+    /// The boxes of the dataset with this number.
+    Boxes(u64, PathBuf, Arc<BoxFile>),
     /// The checkpoints of a run.
     Checkpoints(PathBuf, Vec<(u64, PathBuf)>),
     /// Something to say.
@@ -116,12 +120,16 @@ impl Job {
     }
 }
 
+/// An episode that is made on demand has to be played to know its length; beyond this many the list says only numbers.
+const GENERATED_NAMES: usize = 512;
+
 /// Reads lengths and instructions of all episodes and hands them over piece by piece.
 ///
 /// # Errors
 /// When an episode cannot be read.
 pub fn read_names(job: &Job, ticket: u64, data: &SharedDataset) -> anyhow::Result<()> {
-    let total = data.info().episodes;
+    let most = if data.is_generated() { GENERATED_NAMES } else { usize::MAX };
+    let total = data.info().episodes.min(most);
     let mut first = 0;
     while first < total {
         let last = (first + NAMES_AT_ONCE).min(total);

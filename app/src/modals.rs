@@ -63,7 +63,7 @@ impl Modal {
             return Vec::new();
         }
         let mut commands = Vec::new();
-        let response = egui::Modal::new(egui::Id::new("modal")).show(context, |ui| match self {
+        let response = egui::Modal::new(egui::Id::unique("modal")).show(context, |ui| match self {
             Self::Closed => false,
             Self::Path { ask, text } => path_ui(ui, ask, text, &mut commands),
             Self::Unsaved { then } => unsaved_ui(ui, facts, then, &mut commands),

@@ -1,6 +1,7 @@
 //! From a path to what it is. The window and the command line open things here.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,8 +41,8 @@ pub enum Opened {
     Capture(PathBuf, Arc<Vec<Capture>>),
     /// A session.
     Session(PathBuf, Box<Session>),
-    /// A box file.
-    Boxes(PathBuf, Arc<BoxFile>),
+    /// A box file; it is read against the dataset it belongs to.
+    Boxes(PathBuf),
 }
 
 /// A dataset and the box file that belongs to it.
@@ -86,7 +87,7 @@ pub fn sniff(path: &Path) -> anyhow::Result<Kind> {
         Kind::Capture
     } else if ends_in("safetensors") && is_model(folder) {
         Kind::Model
-    } else if ends_in("json") && BoxFile::load(path).is_ok() {
+    } else if ends_in("json") && is_boxes(path) {
         Kind::Boxes
     } else if ends_in("safetensors") {
         // Reading it says what is wrong with it.
@@ -94,6 +95,14 @@ pub fn sniff(path: &Path) -> anyhow::Result<Kind> {
     } else {
         Kind::Dataset
     })
+}
+
+/// Whether the file begins like one of the two layouts of box files: ours, or a list of detections.
+fn is_boxes(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
+    let text = String::from_utf8_lossy(&start);
+    read.is_ok() && (text.contains("gazelab-boxes/") || text.trim_start().starts_with('['))
 }
 
 fn is_model(folder: &Path) -> bool {
@@ -124,7 +133,7 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
             Opened::Capture(absolute(path), Arc::new(captures))
         }
         Kind::Session => Opened::Session(absolute(path), Box::new(Session::load(path)?)),
-        Kind::Boxes => Opened::Boxes(absolute(path), Arc::new(BoxFile::load(path)?)),
+        Kind::Boxes => Opened::Boxes(absolute(path)),
     })
 }
 
@@ -139,7 +148,7 @@ pub fn open_dataset(origin: &str) -> anyhow::Result<DatasetWithBoxes> {
     if !is_specification(origin)
         && let Some(path) = BoxFile::beside(Path::new(origin))
     {
-        match BoxFile::load(&path) {
+        match BoxFile::load(&path, data.as_ref()) {
             Ok(boxes) => found = Some((path, Arc::new(boxes))),
             Err(error) => boxes_error = Some(error.into()),
         }

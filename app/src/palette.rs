@@ -45,9 +45,9 @@ impl Palette {
         self.chosen = self.chosen.min(found.len().saturating_sub(1));
         let mut run = enter.then(|| found.get(self.chosen).cloned()).flatten();
 
-        let modal = egui::Modal::new(egui::Id::new("palette"))
+        let modal = egui::Modal::new(egui::Id::unique("palette"))
             .area(
-                egui::Modal::default_area(egui::Id::new("palette"))
+                egui::Modal::default_area(egui::Id::unique("palette"))
                     .anchor(egui::Align2::CENTER_TOP, [0.0, 20.0 * SPACE]),
             )
             .show(context, |ui| {
@@ -58,7 +58,7 @@ impl Palette {
                     .margin(egui::Margin::symmetric(8, 6));
                 let field = ui.add(field);
                 field.widget_info(|| {
-                    egui::WidgetInfo::labeled(egui::WidgetType::TextEdit, true, "Find a command")
+                    egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Find a command")
                 });
                 field.request_focus();
                 if field.changed() {
@@ -118,7 +118,7 @@ fn row_ui(ui: &mut egui::Ui, command: &Command, state: &WorkbenchState, chosen: 
         }
     });
     response.widget_info(|| {
-        egui::WidgetInfo::selected(egui::WidgetType::Button, why_disabled.is_none(), chosen, info.label)
+        egui::WidgetInfo::selected(egui::Role::Button, why_disabled.is_none(), chosen, info.label)
     });
     response.clicked()
 }

@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use egui::epaint::text::{FontInsert, FontPriority, InsertFontFamily};
 use egui::style::{HandleShape, ScrollStyle, Selection, WidgetVisuals};
 use egui::{
     Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Shadow, Stroke, Style, TextStyle,
     Theme, Vec2, Visuals,
 };
-use figure::okabe_ito;
+use figure::colormap::okabe_ito;
 
 /// The grid of all distances, in points.
 pub const SPACE: f32 = 4.0;

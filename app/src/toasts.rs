@@ -120,7 +120,7 @@ impl Toasts {
             return;
         }
         let mut closed = None;
-        egui::Area::new(egui::Id::new("toasts"))
+        egui::Area::new(egui::Id::unique("toasts"))
             .anchor(Align2::RIGHT_BOTTOM, Vec2::splat(-4.0 * SPACE))
             .order(egui::Order::Foreground)
             .show(context, |ui| {
@@ -195,7 +195,7 @@ fn toast_ui(ui: &mut egui::Ui, index: usize, toast: &mut Toast) -> bool {
         })
         .response;
     response.widget_info(|| {
-        egui::WidgetInfo::labeled(egui::WidgetType::Label, true, format!("{word}: {}", toast.notice.title))
+        egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{word}: {}", toast.notice.title))
     });
     closed
 }

@@ -1,6 +1,6 @@
 //! The bar at the top: menus, the session's name, the device, what works behind the window.
 
-use egui::{Align, Color32, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Align, Color32, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
 use training::{State, Wish};
 
 use crate::command::{Command, Menu};
@@ -52,7 +52,7 @@ fn menu_ui(ui: &mut Ui, context: &mut PaneContext<'_>, menu: Menu) {
         let response = ui.add_enabled(why_disabled.is_none(), button);
         let label = info.label;
         response.widget_info(|| {
-            WidgetInfo::selected(WidgetType::Button, why_disabled.is_none(), !mark.is_empty(), label)
+            WidgetInfo::selected(Role::Button, why_disabled.is_none(), !mark.is_empty(), label)
         });
         let response = widgets::command_tooltip(response, &command, why_disabled);
         if response.clicked() {
@@ -79,8 +79,8 @@ fn session_name(ui: &mut Ui, context: &PaneContext<'_>, bar: egui::Rect, left: f
     let x = bar.center().x.clamp(room.left() + half, (room.right() - half).max(room.left() + half));
     let place = egui::Rect::from_center_size(egui::pos2(x, bar.center().y), galley.size());
     ui.painter().galley(place.min, galley, tokens.text_weak);
-    let response = ui.interact(place, ui.id().with("session"), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Label, true, format!("Session {name}")));
+    let response = ui.interact(place, ui.scope_id().with("session"), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("Session {name}")));
     if let Some(path) = &state.session_path {
         response.on_hover_text(path.display().to_string());
     }
@@ -90,7 +90,7 @@ fn palette_chip(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let command = Command::ShowPalette;
     let keys = command.info().and_then(|info| info.shortcut).map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
     let response = ui.add(egui::Button::new(RichText::new(keys).color(theme::tokens(ui).text_weak)));
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, "Command palette"));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Command palette"));
     if widgets::command_tooltip(response, &command, None).clicked() {
         context.send(command);
     }
@@ -142,7 +142,7 @@ fn jobs_chip(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let share = (!shares.is_empty()).then(|| shares.iter().sum::<f32>() / shares.len() as f32);
     let response = chip(ui, &text, color, share);
     let name = format!("Jobs: {text}");
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, &name));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
     let response = response.on_hover_text("What works behind the window");
     egui::Popup::menu(&response).width(80.0 * SPACE).show(|ui| {
         ui.set_min_width(80.0 * SPACE);
@@ -222,7 +222,7 @@ pub fn progress_bar(ui: &mut Ui, share: f32, color: Color32) -> egui::Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), SPACE), Sense::hover());
     paint_bar(ui, rect, share, color);
     response.widget_info(|| {
-        let mut info = WidgetInfo::labeled(WidgetType::ProgressIndicator, true, "Progress");
+        let mut info = WidgetInfo::labeled(Role::ProgressIndicator, true, "Progress");
         info.value = Some(f64::from(share));
         info
     });

@@ -99,6 +99,7 @@ pub fn walk(walk: Walk) -> anyhow::Result<()> {
             phase: Phase::Begin,
             out,
             outcome: told,
+            picture: Arc::default(),
             busy_frames: Vec::new(),
         })
     })?;
@@ -128,6 +129,8 @@ struct Walker {
     phase: Phase,
     out: PathBuf,
     outcome: Arc<Mutex<Option<anyhow::Result<String>>>>,
+    /// The picture that was asked for, once it is there.
+    picture: Arc<Mutex<Option<Arc<egui::ColorImage>>>>,
     /// CPU seconds of each frame drawn while nothing changed.
     busy_frames: Vec<f32>,
 }
@@ -174,17 +177,17 @@ impl Walker {
                 if !self.workbench.is_idle() {
                     self.phase = Phase::Settle(Instant::now());
                 } else if since.elapsed() > CALM {
-                    context.send_viewport_cmd(egui::ViewportCommand::Screenshot(egui::UserData::default()));
+                    let slot = self.picture.clone();
+                    let repaint = context.clone();
+                    context.request_screenshot(move |image| {
+                        *slot.lock() = Some(image);
+                        repaint.request_repaint();
+                    });
                     self.phase = Phase::Shoot;
                 }
             }
             Phase::Shoot => {
-                let image = context.input(|input| {
-                    input.events.iter().find_map(|event| match event {
-                        egui::Event::Screenshot { image, .. } => Some(image.clone()),
-                        _ => None,
-                    })
-                });
+                let image = self.picture.lock().take();
                 if let Some(image) = image {
                     write_png(&self.out.join(format!("{}.png", scene.name)), &image)?;
                     self.next += 1;

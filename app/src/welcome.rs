@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use egui::{Align2, RichText, Sense, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Align2, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
 use poll_promise::Promise;
 
 use crate::assets;
@@ -157,7 +157,7 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
         }),
         None => response,
     };
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, card.title));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, card.title));
     let painter = ui.painter().with_clip_rect(rect);
     let active = response.hovered() || response.has_focus();
     let radius = 2 * theme::RADIUS;
@@ -293,7 +293,7 @@ pub fn drop_hint_ui(context: &egui::Context) {
     if context.input(|input| input.raw.hovered_files.is_empty()) {
         return;
     }
-    let painter = context.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::new("drop")));
+    let painter = context.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop")));
     let visuals = context.global_style().visuals.clone();
     let tokens = theme::of(&visuals);
     let rect = context.content_rect();

@@ -1,6 +1,6 @@
 //! Small things that several panes draw alike.
 
-use egui::{Align, Color32, Layout, Response, RichText, Sense, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Align, Color32, Layout, Response, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
 
 use crate::command::Command;
 use crate::panes::PaneContext;
@@ -46,7 +46,7 @@ pub fn command_icon(ui: &mut Ui, context: &mut PaneContext<'_>, symbol: &str, co
             ui.add(egui::Button::new(symbol).selected(selected).min_size(Vec2::splat(6.0 * SPACE)))
         })
         .inner;
-    response.widget_info(|| WidgetInfo::selected(WidgetType::Button, why_disabled.is_none(), selected, info.label));
+    response.widget_info(|| WidgetInfo::selected(Role::Button, why_disabled.is_none(), selected, info.label));
     let response = command_tooltip(response, command, why_disabled);
     if response.clicked() {
         context.send(command.clone());
@@ -73,12 +73,12 @@ pub fn command_tooltip(response: Response, command: &Command, why_disabled: Opti
 /// A frameless button with one symbol and an accessible name.
 pub fn icon_button(ui: &mut Ui, symbol: &str, name: &str) -> Response {
     let response = ui.add(egui::Button::new(symbol).frame_when_inactive(false).min_size(Vec2::splat(5.0 * SPACE)));
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, ui.is_enabled(), name));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), name));
     response.on_hover_text(name)
 }
 
 /// Gives a widget without a text of its own an accessible name.
-pub fn named(response: Response, kind: WidgetType, name: &str) -> Response {
+pub fn named(response: Response, kind: Role, name: &str) -> Response {
     response.widget_info(|| WidgetInfo::labeled(kind, true, name));
     response
 }
@@ -97,7 +97,7 @@ pub fn badge(ui: &mut Ui, text: &str, color: Color32) -> Response {
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
     ui.painter().rect_filled(rect, size.y / 2.0, color.gamma_multiply(0.16));
     ui.painter().galley(rect.center() - galley.size() / 2.0, galley, color);
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Label, true, text));
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, text));
     response
 }
 
@@ -108,6 +108,16 @@ pub fn fact(ui: &mut Ui, name: &str, value: impl Into<String>) -> Response {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.add(egui::Label::new(value.into()).truncate())).inner
     })
     .inner
+}
+
+/// What a plot says of the point under the pointer.
+pub fn plot_label(position: &egui_plot::HoverPosition<'_>) -> Option<String> {
+    match position {
+        egui_plot::HoverPosition::NearDataPoint { plot_name, position, .. } if !plot_name.is_empty() => {
+            Some(format!("{plot_name}\nstep {:.0}\n{:.4}", position.x, position.y))
+        }
+        _ => None,
+    }
 }
 
 /// Seconds in words short enough for a table.

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use eframe::egui_wgpu::WgpuError;
 
 use crate::settings::SettingsFile;
 use crate::workbench::{Options, Workbench};
@@ -76,9 +75,6 @@ fn explain(error: eframe::Error) -> anyhow::Error {
     const NO_WINDOW: &str = "the display refused to open a window; check DISPLAY or WAYLAND_DISPLAY, or work without \
          the window, see gazelab --help";
     let what = match &error {
-        eframe::Error::Wgpu(
-            WgpuError::RequestAdapterError(_) | WgpuError::NoSuitableAdapterFound(_) | WgpuError::RequestDeviceError(_),
-        ) => NO_DRIVER,
         eframe::Error::Wgpu(_) => NO_DRIVER,
         eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_) => NO_WINDOW,
         _ => "the window did not open",

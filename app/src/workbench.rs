@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use egui_tiles::{TileId, Tiles, Tree, UiResponse};
+use episode::boxes::BoxFile;
 use grounding::HeadId;
 use model::DeviceChoice;
 use session::{MapChoice, Session, SourceRef, Upsampling};
@@ -158,7 +160,7 @@ impl Workbench {
 
     /// Whether nothing works behind the window and nothing waits to be applied.
     pub fn is_idle(&self) -> bool {
-        self.commands.is_empty() && self.state.jobs.is_empty() && !self.inspector.is_busy()
+        self.commands.is_empty() && self.state.jobs.is_empty() && !self.inspector.is_busy(&self.state)
     }
 
     /// Whether the welcome screen is shown.
@@ -255,7 +257,7 @@ impl Workbench {
         }
         if let Some(watcher) = &self.watcher {
             let runs = watcher.runs();
-            if !std::sync::Arc::ptr_eq(&runs, &self.state.runs) {
+            if !Arc::ptr_eq(&runs, &self.state.runs) {
                 self.state.runs = runs;
                 self.follow_run();
             }
@@ -275,6 +277,10 @@ impl Workbench {
             }
             Message::Episode(ticket, episode) => {
                 if ticket == self.ticket && episode.meta.index == self.state.cursor.episode {
+                    let slot = self.state.dataset.as_mut().and_then(|d| d.episodes.get_mut(episode.meta.index));
+                    if let Some(slot) = slot {
+                        *slot = Some(episode.meta.clone());
+                    }
                     let last = episode.meta.length.saturating_sub(1);
                     self.state.cursor.step = self.state.cursor.step.min(last);
                     self.state.episode = Some(episode);
@@ -287,6 +293,11 @@ impl Workbench {
                     for (slot, name) in dataset.episodes.iter_mut().skip(first).zip(names) {
                         *slot = Some(name);
                     }
+                }
+            }
+            Message::Boxes(ticket, path, boxes) => {
+                if let Some(dataset) = self.state.dataset.as_mut().filter(|_| ticket == self.ticket) {
+                    dataset.boxes = Some((path, boxes));
                 }
             }
             Message::Checkpoints(dir, found) => {
@@ -353,14 +364,28 @@ impl Workbench {
                 self.welcome = false;
             }
             Opened::Session(path, session) => self.open_session(path, *session),
-            Opened::Boxes(path, boxes) => match &mut self.state.dataset {
-                Some(dataset) => dataset.boxes = Some((path, boxes)),
-                None => self.toasts.add(Notice::warning(format!(
-                    "Open the dataset first, then the boxes that belong to it: {}",
-                    path.display()
-                ))),
-            },
+            Opened::Boxes(path) => self.read_boxes(path),
         }
+    }
+
+    /// Boxes mean something only for the dataset they belong to.
+    fn read_boxes(&mut self, path: PathBuf) {
+        let Some(dataset) = &self.state.dataset else {
+            self.toasts.add(Notice::warning(format!(
+                "Open the dataset first, then the boxes that belong to it: {}",
+                path.display()
+            )));
+            return;
+        };
+        let (ticket, data) = (self.ticket, dataset.data.clone());
+        self.loader.spawn("Reading boxes", "The boxes did not open", move |job| {
+            let boxes = BoxFile::load(&path, data.as_ref())?;
+            for warning in boxes.warnings().iter().take(3) {
+                job.send(Message::Notice(Notice::warning(warning.clone())));
+            }
+            job.send(Message::Boxes(ticket, path, Arc::new(boxes)));
+            Ok(())
+        });
     }
 
     fn take_dataset(&mut self, opened: DatasetWithBoxes) {
@@ -525,7 +550,7 @@ impl Workbench {
     /// Keyboard, dropped files, the window's close button.
     fn hear_input(&mut self) {
         let (dropped, pointer_down, close) = self.context.input(|input| {
-            let dropped: Vec<PathBuf> = input.raw.dropped_files.iter().filter_map(|file| file.path.clone()).collect();
+            let dropped: Vec<PathBuf> = input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect();
             (dropped, input.pointer.any_down(), input.viewport().close_requested())
         });
         self.commands.extend(dropped.into_iter().map(Command::OpenPath));
@@ -824,7 +849,7 @@ impl Workbench {
         let boxes_beside = state
             .dataset
             .as_ref()
-            .and_then(|d| episode::boxes::BoxFile::beside(Path::new(&d.origin)));
+            .and_then(|d| BoxFile::beside(Path::new(&d.origin)));
         Session {
             name: state.session_name.clone(),
             dataset: state.dataset.as_ref().map(|d| d.origin.clone()),

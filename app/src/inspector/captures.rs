@@ -4,7 +4,7 @@
 //! never waits for one. Two kinds of work reach it: the capture of the frame under the cursor (newest wins) and a survey
 //! of the dataset (many captures, done one by one while nothing else is wanted).
 
-use super::survey::{Survey, SurveyFrame, SurveyPlan};
+use super::survey::{PlannedFrame, Survey, SurveyFrame, SurveyPlan};
 use crate::jobs::JobHandle;
 use anyhow::Context as _;
 use burn::tensor::Device;
@@ -94,6 +94,8 @@ struct Inbox {
     live: Option<CaptureRequest>,
     survey: Option<Option<SurveyRequest>>,
     closed: bool,
+    /// Something was asked that is not yet answered.
+    busy: bool,
 }
 
 #[derive(Default)]
@@ -131,13 +133,19 @@ impl Captures {
 
     /// Asks for a capture; an older wish that was not yet begun is forgotten.
     pub fn request(&self, request: CaptureRequest) {
-        self.shared.inbox.lock().live = Some(request);
+        let mut inbox = self.shared.inbox.lock();
+        inbox.live = Some(request);
+        inbox.busy = true;
+        drop(inbox);
         self.shared.changed.notify_one();
     }
 
     /// Asks for a survey, or with `None` for the end of the one that goes on. An older one is given up.
     pub fn survey(&self, request: Option<SurveyRequest>) {
-        self.shared.inbox.lock().survey = Some(request);
+        let mut inbox = self.shared.inbox.lock();
+        inbox.survey = Some(request);
+        inbox.busy = true;
+        drop(inbox);
         self.shared.changed.notify_one();
     }
 
@@ -149,6 +157,15 @@ impl Captures {
     /// Takes the newest finished survey.
     pub fn take_survey(&self) -> Option<Result<Arc<Survey>, Arc<anyhow::Error>>> {
         self.shared.outbox.lock().survey.take()
+    }
+
+    /// Whether an answer is still to come, or lies there to be taken.
+    pub fn is_busy(&self) -> bool {
+        let waits = || {
+            let outbox = self.shared.outbox.lock();
+            outbox.reply.is_some() || outbox.survey.is_some()
+        };
+        self.shared.inbox.lock().busy || waits()
     }
 
     /// The device models run on, once one was loaded.
@@ -223,6 +240,7 @@ impl Shared {
             if busy {
                 return Wish::Idle;
             }
+            inbox.busy = false;
             self.changed.wait(&mut inbox);
         }
     }
@@ -272,25 +290,9 @@ impl Running {
         let (done, total) = (self.frames.len(), self.plan.frames.len());
         let Some(planned) = self.plan.frames.get(done).copied() else { return Ok(Progress::Done) };
         self.request.job.progress(done as f32 / total as f32, format!("{done} of {total} frames"));
-        let SurveyRequest { checkpoint, dataset, .. } = &self.request;
-        let capture = look(
-            eye,
-            &CaptureRequest {
-                checkpoint: checkpoint.clone(),
-                dataset: dataset.clone(),
-                episode: planned.episode,
-                step: planned.step,
-            },
-        )?;
-        self.bytes += capture_bytes(&capture);
-        let exact = exact_boxes(dataset, planned.episode, planned.step, &capture)?;
-        self.frames.push(SurveyFrame {
-            episode: planned.episode,
-            step: planned.step,
-            split: planned.split,
-            capture,
-            exact,
-        });
+        let frame = capture_planned(eye, &self.request.checkpoint, &self.request.dataset, planned)?;
+        self.bytes += capture_bytes(&frame.capture);
+        self.frames.push(frame);
         let full = self.bytes > Survey::MAX_BYTES;
         Ok(if full || self.frames.len() == total { Progress::Done } else { Progress::More })
     }
@@ -298,6 +300,48 @@ impl Running {
     fn finish(self) -> Survey {
         Survey { planned: self.plan.frames.len(), frames: self.frames }
     }
+}
+
+/// Captures one planned frame, with its exact boxes.
+fn capture_planned(
+    eye: &mut impl Eye,
+    checkpoint: &Path,
+    dataset: &SharedDataset,
+    planned: PlannedFrame,
+) -> anyhow::Result<SurveyFrame> {
+    let PlannedFrame { episode, step, split } = planned;
+    let request = CaptureRequest { checkpoint: checkpoint.to_owned(), dataset: dataset.clone(), episode, step };
+    let capture = look(eye, &request)?;
+    let exact = exact_boxes(dataset, episode, step, &capture)?;
+    Ok(SurveyFrame { episode, step, split, capture, exact })
+}
+
+/// Captures a spread sample of a dataset on the calling thread: what `gazelab ground` measures. `progress` is told the
+/// frames done and planned before each frame, and says whether to go on.
+///
+/// # Errors
+/// When the model or a frame cannot be read, the model does not fit the dataset, or `progress` said no.
+pub fn survey(
+    checkpoint: &Path,
+    dataset: &SharedDataset,
+    frames: usize,
+    device: DeviceChoice,
+    progress: &mut dyn FnMut(usize, usize) -> bool,
+) -> anyhow::Result<Survey> {
+    let plan = SurveyPlan::spread(dataset.as_ref(), frames)?;
+    let mut models = Models::new(device);
+    let mut survey = Survey { planned: plan.frames.len(), frames: Vec::new() };
+    let mut bytes = 0;
+    for planned in plan.frames {
+        anyhow::ensure!(progress(survey.frames.len(), survey.planned), "cancelled");
+        let frame = capture_planned(&mut models, checkpoint, dataset, planned)?;
+        bytes += capture_bytes(&frame.capture);
+        survey.frames.push(frame);
+        if bytes > Survey::MAX_BYTES {
+            break;
+        }
+    }
+    Ok(survey)
 }
 
 /// Boxes around the exact target masks, one entry per view of the capture, normalised to the view's image.

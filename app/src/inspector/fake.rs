@@ -1,15 +1,22 @@
-//! Small stand-ins for tests: a dataset of flat pictures and captures with one bright patch.
+//! Small stand-ins for tests: a dataset of flat pictures, captures with one bright patch, and a window without a window.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(missing_docs, reason = "tests")]
 
+use super::Inspector;
+use crate::command::Command;
+use crate::jobs::Jobs;
+use crate::log::LogMemory;
+use crate::panes::{Pane, PaneContext};
+use crate::state::{OpenDataset, Source, WorkbenchState};
 use episode::{
-    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Error, Image, PixelMask, Region, Result, Signals,
+    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Error, Image, PixelMask, Region, Result, SharedDataset, Signals,
 };
-use grounding::{Capture, CaptureParts, Grid, Key, Query, TokenRole, View};
+use grounding::{Capture, CaptureParts, Detection, Grid, Key, Query, TokenRole, View};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Patches of every fake view.
 pub const GRID: Grid = Grid { rows: 6, cols: 8 };
@@ -138,4 +145,79 @@ pub fn fake_capture(episode: usize, step: usize) -> Capture {
         ..CaptureParts::default()
     })
     .unwrap()
+}
+
+/// A workbench without a window: the state of a fake dataset and capture file, and an inspector that serves it.
+pub struct Bench {
+    pub state: WorkbenchState,
+    pub inspector: Inspector,
+    pub log: LogMemory,
+    pub sent: Vec<Command>,
+}
+
+impl Bench {
+    /// Nothing is open.
+    pub fn empty() -> Self {
+        let context = egui::Context::default();
+        let jobs = Jobs::new(context.clone());
+        Self {
+            state: WorkbenchState::new(jobs.clone(), model::DeviceChoice::Cpu),
+            inspector: Inspector::new(jobs, context),
+            log: LogMemory::default(),
+            sent: Vec::new(),
+        }
+    }
+
+    /// A file with captures of 24 episodes, which carry a box each.
+    pub fn captures() -> Self {
+        let mut bench = Self::empty();
+        let captures = (0..24)
+            .map(|episode| {
+                let mut capture = fake_capture(episode, 2);
+                let rect = GRID.patch_rect(peak(episode, 2));
+                capture.boxes.push(Detection { rect, label: "cube".into(), score: 0.9, view: 0 });
+                capture
+            })
+            .collect();
+        bench.state.source = Source::Captures { path: "fake.safetensors".into(), captures: Arc::new(captures) };
+        bench
+    }
+
+    /// The same with a dataset behind it, so that there are pictures and exact masks.
+    pub fn dataset() -> Self {
+        let mut bench = Self::captures();
+        let data: SharedDataset = Arc::new(FakeDataset::new(1, 24));
+        let meta = data.episode(0).unwrap();
+        bench.state.dataset = Some(OpenDataset {
+            data,
+            origin: "fake".into(),
+            boxes: None,
+            episodes: vec![Some(meta)],
+        });
+        bench
+    }
+
+    /// One frame of the window as far as the inspector is concerned.
+    pub fn update(&mut self) {
+        self.inspector.update(&self.state, &mut self.sent);
+    }
+
+    /// Frames until `done`.
+    pub fn update_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            self.update();
+            if done(self) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} never came");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Draws a pane.
+    pub fn show(&mut self, pane: &mut dyn Pane, ui: &mut egui::Ui) {
+        let Self { state, inspector, log, sent } = self;
+        pane.ui(ui, &mut PaneContext { state, inspector, log, commands: sent });
+    }
 }

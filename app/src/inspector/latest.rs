@@ -11,11 +11,13 @@ pub struct Latest<T> {
 struct Slot<T> {
     value: Option<T>,
     closed: bool,
+    /// A thread waits for a value, so it has nothing to do.
+    waiting: bool,
 }
 
 impl<T> Default for Latest<T> {
     fn default() -> Self {
-        Self { slot: Mutex::new(Slot { value: None, closed: false }), changed: Condvar::new() }
+        Self { slot: Mutex::new(Slot { value: None, closed: false, waiting: true }), changed: Condvar::new() }
     }
 }
 
@@ -32,7 +34,7 @@ impl<T> Latest<T> {
         self.slot.lock().value.take()
     }
 
-    /// Waits for a value; none once the slot is closed and empty of use.
+    /// Waits for a value; none once the slot is closed.
     pub fn wait(&self) -> Option<T> {
         let mut slot = self.slot.lock();
         loop {
@@ -40,8 +42,10 @@ impl<T> Latest<T> {
                 return None;
             }
             if let Some(value) = slot.value.take() {
+                slot.waiting = false;
                 return Some(value);
             }
+            slot.waiting = true;
             self.changed.wait(&mut slot);
         }
     }
@@ -58,9 +62,10 @@ impl<T> Latest<T> {
         self.changed.notify_all();
     }
 
-    /// Whether [`Latest::close`] was called.
-    pub fn is_closed(&self) -> bool {
-        self.slot.lock().closed
+    /// Whether nothing waits here and nothing is being worked on.
+    pub fn is_idle(&self) -> bool {
+        let slot = self.slot.lock();
+        slot.value.is_none() && slot.waiting
     }
 }
 
@@ -77,8 +82,9 @@ mod tests {
         let slot = Latest::default();
         assert_eq!(slot.put(1), None);
         assert_eq!(slot.put(2), Some(1));
-        assert!(slot.interrupts());
+        assert!(slot.interrupts() && !slot.is_idle());
         assert_eq!(slot.wait(), Some(2));
+        assert!(!slot.is_idle(), "the value is being worked on");
         assert_eq!(slot.take(), None);
     }
 

@@ -3,6 +3,7 @@
 use super::latest::Latest;
 use super::survey::{Split, Survey};
 use super::truth::{Truth, TruthSource};
+use anyhow::Context as _;
 use episode::boxes::BoxFile;
 use grounding::{
     Aggregate, Budget, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Mask,
@@ -11,6 +12,7 @@ use grounding::{
 use parking_lot::Mutex;
 use rayon::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Re-scoring the tuning split inside a frame of the window is allowed up to this.
@@ -203,6 +205,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Measures a selection on the calling thread, without strips. Looks at `cancel` before every frame.
+    ///
+    /// # Errors
+    /// When it was cancelled.
+    pub fn measure(request: &MetricsRequest, cancel: &AtomicBool) -> anyhow::Result<Self> {
+        evaluate(request.clone(), None, &|| cancel.load(Ordering::Relaxed)).context("cancelled")
+    }
+
     /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting votes or the
     /// split is quickly scored, else those of this report, until its successor is there.
     pub fn heads_for(&self, selection: &HeadSelection) -> Vec<HeadId> {
@@ -301,6 +311,11 @@ impl Metrics {
     /// Whether the newest wish is not yet answered, strips not counted.
     pub fn is_behind(&self, report: Option<&Report>) -> bool {
         self.last.as_ref().is_some_and(|last| report.is_none_or(|r| r.request != *last))
+    }
+
+    /// Whether numbers or strips are still to come.
+    pub fn is_busy(&self) -> bool {
+        !self.shared.inbox.is_idle() || self.shared.outbox.lock().is_some()
     }
 
     /// Forgets what was asked.
@@ -508,7 +523,7 @@ mod tests {
     use super::super::fake::{GRID, fake_capture, peak};
     use super::super::survey::SurveyFrame;
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     fn survey(n: usize) -> Arc<Survey> {
         let frames = (0..n)

@@ -22,6 +22,7 @@ mod metrics;
 mod survey;
 mod truth;
 
+pub use captures::survey;
 pub use frames::{CameraFrame, FrameState, Place};
 pub use look::{HeadsFrom, Look, LookInputs, head_name};
 pub use metrics::{FrameReport, MetricsRequest, Report, Sweep, SweepField};
@@ -43,6 +44,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// What is late by more than this says so.
+pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A look that takes longer than this is computed in the background from then on.
 const INLINE_LOOK: Duration = Duration::from_millis(16);
@@ -210,6 +214,12 @@ impl Inspector {
         &self.look_state
     }
 
+    /// Whether the look belongs to another step than the cursor for so long that painting it over the picture would
+    /// mislead.
+    pub fn look_is_late(&self) -> bool {
+        matches!(self.look_state, LookState::Waiting { since } if since.elapsed() > PATIENCE)
+    }
+
     /// A decoded picture, if it is there.
     pub fn frame(&self, dataset: &SharedDataset, place: Place) -> Option<FrameState> {
         self.workers.as_ref()?.frames.get(dataset, place)
@@ -240,6 +250,18 @@ impl Inspector {
     pub fn measure_again(&self) {
         self.survey_wanted.store(true, Ordering::Relaxed);
         self.repaint.request_repaint();
+    }
+
+    /// Whether something that was asked for is still on its way: a picture, a capture, a look, the survey, numbers.
+    pub fn is_busy(&self, state: &WorkbenchState) -> bool {
+        let Some(workers) = &self.workers else { return state.dataset.is_some() || state.has_source() };
+        let (episode, step) = (state.cursor.episode, state.cursor.step);
+        let late = |p: &Option<Picture>| p.as_ref().is_none_or(|p| (p.place.episode, p.place.step) != (episode, step));
+        self.pictures.iter().any(late)
+            || matches!(self.look_state, LookState::Waiting { .. })
+            || workers.captures.is_busy()
+            || workers.metrics.is_busy()
+            || !workers.looks.0.inbox.is_idle()
     }
 
     /// Layers and heads of the shown capture.
@@ -604,5 +626,85 @@ impl Looks {
 impl Drop for Looks {
     fn drop(&mut self) {
         self.0.inbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::fake::Bench;
+    use super::*;
+    use grounding::{Budget, MaskRule};
+
+    #[test]
+    fn mask_and_heads_follow_a_slider_in_the_same_frame() {
+        let mut bench = Bench::captures();
+        bench.update();
+        let look = bench.inspector.look().unwrap().clone();
+        assert!(matches!(bench.inspector.look_state(), LookState::Ready));
+        assert_eq!(bench.inspector.shape(), Some((6, 4)));
+        for patches in [1, 9] {
+            bench.state.settings.selection.mask = MaskRule::RegionBudget(Budget::Patches(patches));
+            bench.update();
+            let look = bench.inspector.look().unwrap();
+            assert_eq!(look.gaze.as_ref().unwrap().mask.count(), patches);
+        }
+        // Heads come from the tuning split once it is measured, and a change of k is a matter of counting votes.
+        bench.update_until("a report", |b| b.inspector.look().unwrap().heads_from == HeadsFrom::TuningSplit(12));
+        bench.state.settings.selection.k = 1;
+        bench.update();
+        assert_eq!(bench.inspector.look().unwrap().heads.len(), 1);
+        assert!(look.elapsed < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn the_disagreement_queue_is_sent_once() {
+        let mut bench = Bench::captures();
+        bench.update_until("strips", |b| b.inspector.report().is_some_and(|r| !r.sweeps.is_empty()));
+        for _ in 0..20 {
+            bench.update();
+        }
+        let queues: Vec<usize> =
+            bench.sent.iter().filter_map(|c| if let Command::SetQueue(q) = c { Some(q.len()) } else { None }).collect();
+        assert_eq!(queues, vec![24]);
+        assert!(!bench.inspector.report_is_behind());
+        assert!(!bench.inspector.is_busy(&bench.state));
+        // Closing the source empties it.
+        bench.state.source = Source::Nothing;
+        bench.update();
+        assert!(matches!(bench.sent.last(), Some(Command::SetQueue(queue)) if queue.is_empty()));
+        assert!(bench.inspector.look().is_none() && bench.inspector.report().is_none());
+    }
+
+    #[test]
+    fn pictures_arrive_and_carry_the_truth() {
+        let mut bench = Bench::dataset();
+        bench.state.cursor.step = 2;
+        bench.update_until("a picture", |b| b.inspector.look().is_some_and(|l| l.metrics.is_some()));
+        let look = bench.inspector.look().unwrap();
+        assert_eq!(look.metrics.unwrap().1, TruthSource::Exact);
+        assert_eq!(bench.inspector.picture(0).unwrap().place.step, 2);
+        // The model does not look through the other camera.
+        bench.state.cursor.camera = 1;
+        bench.update();
+        assert!(matches!(bench.inspector.look_state(), LookState::Failed(why) if why.contains("gripper")));
+        bench.state.cursor.step = 99;
+        bench.state.cursor.camera = 0;
+        bench.update();
+        assert!(matches!(bench.inspector.look_state(), LookState::Failed(_)));
+    }
+
+    #[test]
+    fn a_missing_checkpoint_is_said_once() {
+        let mut bench = Bench::dataset();
+        bench.state.source = Source::Checkpoint { path: "/nonexistent/checkpoint".into() };
+        bench.update_until("an error", |b| matches!(b.inspector.look_state(), LookState::Failed(_)));
+        for _ in 0..20 {
+            bench.update();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let looks = |c: &&Command| matches!(c, Command::Notify(n) if n.title.contains("cannot look"));
+        assert_eq!(bench.sent.iter().filter(looks).count(), 1);
     }
 }

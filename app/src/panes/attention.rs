@@ -40,7 +40,7 @@ impl Pane for Attention {
         let scene = Scene {
             frame: inspected_frame(context),
             size: inspected_size(context),
-            look: Some(&look),
+            look: Some(&look).filter(|_| !context.inspector.look_is_late()).map(|l| &**l),
             detections: &look.inputs.truth.detections,
             overlay: &state.settings.overlay,
             layers: Layers::of(&state.settings.overlay),

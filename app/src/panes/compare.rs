@@ -76,7 +76,7 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
         let scene = Scene {
             frame,
             size,
-            look: Some(look),
+            look: Some(look).filter(|_| !context.inspector.look_is_late()),
             detections: &look.inputs.truth.detections,
             overlay: &context.state.settings.overlay,
             layers,
@@ -216,10 +216,7 @@ impl Compare {
                 let Some(frame) = report.frame(episode, step) else { continue };
                 let chosen = current == Some(index);
                 if row_ui(ui, index, frame, chosen, against, is_file).clicked() {
-                    if context.state.cursor.episode != episode {
-                        context.send(Command::SelectEpisode(episode));
-                    }
-                    context.send(Command::SetStep(step));
+                    context.send(Command::GoTo { episode, step });
                 }
             }
         });
@@ -268,4 +265,96 @@ fn row_ui(ui: &mut Ui, index: usize, frame: &FrameReport, chosen: bool, against:
     }
     let why = frame.failure.as_ref().map_or(String::new(), |reason| format!("\n{reason}"));
     response.on_hover_text(format!("{split} split, IoU of the mask against the {against}{why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+    use crate::inspector::fake::Bench;
+    use crate::theme;
+    use egui_kittest::Harness;
+    use egui_kittest::kittest::Queryable as _;
+    use std::cell::RefCell;
+
+    const PANES: [PaneKind; 5] =
+        [PaneKind::Trajectory, PaneKind::Attention, PaneKind::Heads, PaneKind::Tuning, PaneKind::Compare];
+
+    /// Draws a pane at a size until it is settled; the harness checks that every input has a name.
+    fn draw<R>(bench: &RefCell<Bench>, kind: PaneKind, size: [f32; 2], look: impl FnOnce(&mut Harness<'_>) -> R) -> R {
+        let mut pane = kind.build();
+        let mut installed = false;
+        let mut harness = Harness::builder().with_size(size).with_max_steps(60).build_ui(|ui| {
+            if !std::mem::replace(&mut installed, true) {
+                theme::install(ui.ctx());
+            }
+            bench.borrow_mut().update();
+            bench.borrow_mut().show(pane.as_mut(), ui);
+        });
+        harness.run_ok();
+        harness.run_ok();
+        look(&mut harness)
+    }
+
+    #[test]
+    fn the_viewing_panes_draw_at_every_size_whatever_is_open() {
+        for bench in [Bench::empty(), Bench::captures(), Bench::dataset()] {
+            let bench = RefCell::new(bench);
+            for kind in PANES {
+                for size in [[180.0, 120.0], [420.0, 500.0], [1100.0, 700.0]] {
+                    draw(&bench, kind, size, |_| ());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_pane_offers_the_way_on() {
+        let bench = RefCell::new(Bench::empty());
+        for kind in PANES {
+            draw(&bench, kind, [600.0, 500.0], |harness| {
+                harness.get_by_label("Open built-in tabletop demo").click();
+                harness.run_ok();
+            });
+            assert_eq!(bench.borrow_mut().sent.pop(), Some(Command::OpenDemo), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_the_queue_opens_its_frame() {
+        let mut bench = Bench::captures();
+        bench.update_until("a report", |b| b.inspector.report().is_some_and(|r| !r.sweeps.is_empty()));
+        bench.state.queue = bench.inspector.report().unwrap().by_disagreement();
+        let first = bench.state.queue[0];
+        bench.sent.clear();
+        let bench = RefCell::new(bench);
+        draw(&bench, PaneKind::Compare, [900.0, 600.0], |harness| {
+            let row = harness.get_all_by_label_contains("1. capture").next().unwrap();
+            row.click();
+            harness.run_ok();
+        });
+        assert!(bench.borrow().sent.contains(&Command::GoTo { episode: first.0, step: first.1 }));
+    }
+
+    #[test]
+    fn nothing_is_sent_by_drawing_alone() {
+        let mut bench = Bench::dataset();
+        bench.update_until("strips", |b| b.inspector.report().is_some_and(|r| !r.sweeps.is_empty()));
+        // Values that do not survive a conversion to percent and back must not be touched by their sliders.
+        bench.state.settings.overlay.opacity = 0.57;
+        bench.state.settings.selection.mask = grounding::MaskRule::TwoRegionsBudget {
+            base: grounding::BaseMask::KeepMass(0.57),
+            budget: grounding::Budget::Share(0.07),
+            share1: 0.29,
+        };
+        bench.sent.clear();
+        let bench = RefCell::new(bench);
+        for kind in PANES {
+            draw(&bench, kind, [700.0, 900.0], |_| ());
+        }
+        let sent: Vec<Command> =
+            bench.borrow().sent.iter().filter(|c| !matches!(c, Command::SetQueue(_))).cloned().collect();
+        assert!(sent.is_empty(), "{sent:?}");
+    }
 }

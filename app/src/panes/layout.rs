@@ -31,7 +31,9 @@ enum Node {
 }
 
 /// Name of the tree in egui's memory.
-const TREE: &str = "panes";
+fn tree_id() -> egui::Id {
+    egui::Id::unique("panes")
+}
 
 /// The layout of UI.md.
 pub fn default_tree() -> Tree<PaneKind> {
@@ -89,7 +91,7 @@ pub fn show(tree: &mut Tree<PaneKind>, kind: PaneKind) {
                 None => {
                     let mut tiles = std::mem::take(&mut tree.tiles);
                     let root = tiles.insert_tab_tile(vec![tile]);
-                    *tree = Tree::new(TREE, root, tiles);
+                    *tree = Tree::new(tree_id(), root, tiles);
                 }
             }
             tile
@@ -129,7 +131,7 @@ fn is_sound(node: &Node, depth: usize, seen: &mut BTreeSet<PaneKind>) -> bool {
 fn build(root: &Node) -> Tree<PaneKind> {
     let mut tiles = Tiles::default();
     let root = insert(root, &mut tiles);
-    Tree::new(TREE, root, tiles)
+    Tree::new(tree_id(), root, tiles)
 }
 
 fn insert(node: &Node, tiles: &mut Tiles<PaneKind>) -> TileId {
@@ -228,7 +230,7 @@ mod tests {
         let mut tree = parse("(version:1,root:Tabs(active:0,children:[Pane(Log)]))").unwrap();
         show(&mut tree, PaneKind::Runs);
         assert!(tree.tiles.find_pane(&PaneKind::Runs).is_some());
-        let mut empty = Tree::empty(TREE);
+        let mut empty = Tree::empty(tree_id());
         show(&mut empty, PaneKind::Figure);
         assert!(describe(&empty).unwrap().contains("Figure"));
     }

@@ -33,7 +33,7 @@ impl Pane for Log {
         });
         ui.horizontal(|ui| {
             let field = egui::TextEdit::singleline(&mut self.search).hint_text("Search the log").desired_width(60.0 * SPACE);
-            crate::widgets::named(ui.add(field), egui::WidgetType::TextEdit, "Search the log");
+            crate::widgets::named(ui.add(field), egui::Role::TextInput, "Search the log");
             ui.checkbox(&mut self.problems_only, "Problems only");
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 if ui.button("Copy all").on_hover_text("Copy the lines shown to the clipboard").clicked() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use egui::{Align, Color32, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Align, Color32, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
 use egui_plot::{Line, Plot, PlotPoints, Points, VLine};
 use training::{MetricRow, RunRequest, RunSpec, RunSummary, RunView, State};
 
@@ -99,7 +99,7 @@ fn run_row(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
     let chosen = context.state.selected_run.as_deref() == Some(&run.dir);
     let (state, color) = state_text(ui, run);
     let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), ROW), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(WidgetType::SelectableLabel, true, chosen, format!("{}, {state}", run.name)));
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, format!("{}, {state}", run.name)));
     if chosen || response.hovered() {
         let fill = if chosen { tokens.accent_ground } else { tokens.control };
         ui.painter().rect_filled(rect, theme::RADIUS, fill);
@@ -235,9 +235,7 @@ fn curve_ui(ui: &mut Ui, title: &str, size: Vec2, view: &RunView, lines: &[(&str
             .y_axis_min_width(10.0 * SPACE)
             .include_x(0.0)
             .include_x(view.status.steps as f64)
-            .label_formatter(|name, point| {
-                if name.is_empty() { String::new() } else { format!("{name}\nstep {:.0}\n{:.4}", point.x, point.y) }
-            });
+            .label_formatter(widgets::plot_label);
         if lines.len() > 1 {
             plot = plot.legend(egui_plot::Legend::default().text_style(egui::TextStyle::Small).background_alpha(0.85));
         }
@@ -301,7 +299,7 @@ impl Form {
     }
 
     fn show(&mut self, ctx: &egui::Context, context: &mut PaneContext<'_>) {
-        let response = egui::Modal::new(egui::Id::new("run form")).show(ctx, |ui| {
+        let response = egui::Modal::new(egui::Id::unique("run form")).show(ctx, |ui| {
             ui.set_width(120.0 * SPACE);
             ui.label(RichText::new("New run").text_style(egui::TextStyle::Heading));
             ui.add_space(2.0 * SPACE);

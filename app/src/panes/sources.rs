@@ -1,6 +1,6 @@
 //! The sources pane: what is open, the list of episodes, the runs in reach.
 
-use egui::{Align, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Align, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
 
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
@@ -170,7 +170,7 @@ impl Sources {
         let field = egui::TextEdit::singleline(&mut self.search)
             .hint_text("Search instruction or number")
             .desired_width(f32::INFINITY);
-        widgets::named(ui.add(field), WidgetType::TextEdit, "Search episodes");
+        widgets::named(ui.add(field), Role::TextInput, "Search episodes");
         ui.add_space(SPACE);
         let needle = self.search.trim().to_lowercase();
         let found: Vec<usize> = (0..total)
@@ -222,7 +222,7 @@ impl Sources {
 fn row(ui: &mut Ui, title: &str, detail: &str, color: Option<egui::Color32>, chosen: bool) -> egui::Response {
     let tokens = theme::tokens(ui);
     let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), ROW), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(WidgetType::SelectableLabel, true, chosen, format!("{title}, {detail}")));
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, format!("{title}, {detail}")));
     if !ui.is_rect_visible(rect) {
         return response;
     }

@@ -1,6 +1,6 @@
 //! The timeline pane: the cursors of robot time and training time, and the actions and states under them.
 
-use egui::{Align, Key, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Align, Key, Layout, RichText, Sense, Ui, Vec2, WidgetInfo};
 use egui_plot::{Legend, Line, Plot, PlotPoints, VLine};
 use episode::Signals;
 
@@ -238,9 +238,7 @@ fn plot_ui(
             .include_x(0.0)
             .include_x(steps.saturating_sub(1) as f64)
             .legend(Legend::default().text_style(egui::TextStyle::Small).background_alpha(0.85))
-            .label_formatter(|name, point| {
-                if name.is_empty() { String::new() } else { format!("{name}\nstep {:.0}\n{:.4}", point.x, point.y) }
-            })
+            .label_formatter(widgets::plot_label)
             .show(ui, |plot| {
                 for (dimension, points) in series.into_iter().enumerate() {
                     let name = names.get(dimension).cloned().unwrap_or_else(|| format!("{}", dimension + 1));

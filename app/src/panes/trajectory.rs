@@ -1,18 +1,14 @@
 //! The cameras side by side, with the overlay on the inspected one, and the instruction.
 
 use egui::{Align, Layout, Rect, RichText, Sense, Stroke, Ui, Vec2, WidgetInfo, WidgetType, vec2};
-use std::time::Duration;
 
 use super::attention::{map_picker_ui, overlay_toggles_ui, query_picker_ui, shown_bar_ui};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
-use crate::inspector::{CameraFrame, FrameState, LookState, Picture, Truth};
+use crate::inspector::{CameraFrame, FrameState, LookState, PATIENCE, Picture, Truth};
 use crate::paint::{Layers, Scene};
 use crate::theme::{self, SPACE};
 use crate::widgets::empty_state;
-
-/// A picture or capture that is late by more than this says so.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Camera pictures with overlay, and the instruction.
 #[derive(Default)]
@@ -142,7 +138,7 @@ fn camera_ui(
         FrameState::Ready(frame) => Some(frame),
         FrameState::Failed(_) => None,
     });
-    let look = inspector.look().filter(|_| chosen);
+    let look = inspector.look().filter(|_| chosen && !inspector.look_is_late());
     let detections = look.map_or_else(
         || detections_without_look(context, index, name),
         |look| look.inputs.truth.detections.clone(),
@@ -208,14 +204,11 @@ fn late_ui(ui: &mut Ui, context: &PaneContext<'_>, rect: &Rect, picture: Option<
     let cursor = context.state.cursor;
     let decoding = context.state.dataset.is_some()
         && picture.is_none_or(|p| (p.place.episode, p.place.step) != (cursor.episode, cursor.step));
-    let waiting = match context.inspector.look_state() {
-        LookState::Waiting { since } if chosen => {
-            ui.ctx().request_repaint_after(PATIENCE);
-            since.elapsed() > PATIENCE
-        }
-        _ => false,
-    };
-    if decoding || waiting {
+    if chosen && matches!(context.inspector.look_state(), LookState::Waiting { .. }) {
+        // The moment at which it becomes late must be seen too.
+        ui.ctx().request_repaint_after(PATIENCE);
+    }
+    if decoding || (chosen && context.inspector.look_is_late()) {
         let corner = Rect::from_min_size(rect.right_top() + vec2(-6.0 * SPACE, SPACE), Vec2::splat(5.0 * SPACE));
         egui::Spinner::new().paint_at(ui, corner);
     }
