@@ -1,7 +1,9 @@
 //! Prints training steps per second of the `nano` model on the processor: forward, backward and AdamW at
 //! batch 32, two cameras (64×64 and 32×32), made-up frames.
 //!
-//! `cargo run --release -p model --example step_rate [steps]`
+//! `cargo run --release -p model --example step_rate [steps] [patch] [objective]`
+//!
+//! The processor time beside the rate says what a step costs when other programs share the cores.
 
 use burn::{optim::GradientsParams, tensor::Device};
 use episode::{CameraInfo, DatasetInfo, Image};
@@ -21,7 +23,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const INSTRUCTION: &str = "put the red cube in the blue bowl";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let steps: usize = std::env::args().nth(1).map_or(Ok(20), |text| text.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let steps: usize = arguments.next().map_or(Ok(20), |text| text.parse())?;
+    let patch: Option<u32> = arguments.next().map(|text| text.parse()).transpose()?;
+    let objective_name: Option<String> = arguments.next();
     let camera = |name: &str, side| CameraInfo { name: name.into(), width: side, height: side };
     let info = DatasetInfo {
         format: "made up".into(),
@@ -38,8 +43,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         warnings: Vec::new(),
     };
     let mae = |source| Objective::Mae(MaeConfig { source, warmup_share: 0.0, ..MaeConfig::default() });
-    for patch in [8, 4] {
-        for objective in [Objective::Action, mae(MaskSource::Random), mae(MaskSource::Selected)] {
+    let wanted = |objective: &Objective| objective_name.as_ref().is_none_or(|name| *name == objective.to_string());
+    for patch in [8, 4].into_iter().filter(|p| patch.is_none_or(|patch| patch == *p)) {
+        let objectives = [Objective::Action, mae(MaskSource::Random), mae(MaskSource::Selected)];
+        for objective in objectives.into_iter().filter(wanted) {
             let norm = Normaliser::identity(4);
             let config = VlaConfig::preset(Size::Nano, &info, &[0, 1], norm.clone(), norm)?
                 .with_patch(patch)?
@@ -60,6 +67,7 @@ fn run(config: &VlaConfig, objective: &Objective, steps: usize) -> Result<(), Bo
     let batch = Batch::new(config, &samples, &Device::flex())?;
     criterion.calibrate(&vla, &batch.inputs, 0)?;
     let mut times = Vec::new();
+    let mut processor = 0.0;
     for step in 0..steps + 2 {
         let start = Instant::now();
         let batch = Batch::new(config, &samples, &Device::flex())?;
@@ -67,21 +75,34 @@ fn run(config: &VlaConfig, objective: &Objective, steps: usize) -> Result<(), Bo
         let grads = GradientsParams::from_grads(losses.total.backward(), &vla);
         vla = optimizer.step(1e-3, vla, grads).0;
         // The first steps pay for pages and caches.
+        if step == 1 {
+            processor = processor_seconds();
+        }
         if step >= 2 {
             times.push(start.elapsed().as_secs_f64());
         }
     }
+    let processor = (processor_seconds() - processor) / steps as f64;
     times.sort_by(f64::total_cmp);
     let parameters: usize = parameter_shapes(&vla).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     println!(
-        "patch {}, {:>4} tokens, {objective:<13} {:.2} M parameters: {:>6.2} steps/s median, {:>6.2} best",
+        "patch {}, {:>4} tokens, {objective:<13} {:.2} M parameters: {:>6.2} steps/s median, {:>6.2} best, {:.0} ms of processor time",
         config.cameras[0].patch,
         config.sequence().len(),
         parameters as f64 / 1e6,
         1.0 / times[times.len() / 2],
         1.0 / times[0],
+        processor * 1e3,
     );
     Ok(())
+}
+
+/// Processor time of this process so far; 0 where the system does not tell it in this way.
+fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // User and system time are the 14th and 15th field, in hundredths; the second field ends with ')'.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn sample(rng: &mut ChaCha8Rng) -> Sample {

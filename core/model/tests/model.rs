@@ -290,7 +290,8 @@ fn masks_follow_the_selected_heads_after_the_warm_up() {
     assert!(!selected.calibration_due(7) && selected.calibration_due(8));
     assert_eq!(selected.state().heads.len(), 2);
     let (a, b) = (loss(&selected, 5), loss(&random, 5));
-    assert!(a.1 > 0.9, "only {} of the masks come from attention", a.1);
+    // All of the first camera; an untrained model may show no region on the four patches of the second.
+    assert!(a.1 >= 0.5, "only {} of the masks come from attention", a.1);
     assert_ne!(a.0, b.0);
     assert_eq!(a.2, b.2, "the arms draw different random numbers");
     // A restored criterion goes on as if nothing had happened.

@@ -4,6 +4,8 @@
 //! is taken at run time. Sums run over fixed lanes, so a result depends on the shapes and the
 //! instruction set alone, never on the number of threads.
 
+use std::mem::MaybeUninit;
+
 /// Lanes of a running sum; four AVX-512 or eight AVX2 registers hide the latency of an addition.
 const LANES: usize = 32;
 const EPSILON: f32 = 1e-5;
@@ -168,9 +170,9 @@ fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
 
 simd! {
     /// Exact GELU: y = x Φ(x).
-    fn gelu(x: &[f32], y: &mut [f32]) {
+    fn gelu(x: &[f32], y: &mut [MaybeUninit<f32>]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * normal::<FMA>(x).0;
+            y.write(x * normal::<FMA>(x).0);
         }
     }
 }
@@ -188,12 +190,12 @@ simd! {
 
 simd! {
     /// Rows of `x` to mean 0 and variance 1, then `gamma · x + beta`.
-    fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], y: &mut [f32]) {
+    fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], y: &mut [MaybeUninit<f32>]) {
         let n = gamma.len();
         for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
             let (mean, scale) = moments::<FMA>(x);
             for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
-                *y = fma::<FMA>((x - mean) * scale, *gamma, *beta);
+                y.write(fma::<FMA>((x - mean) * scale, *gamma, *beta));
             }
         }
     }
@@ -313,8 +315,10 @@ mod tests {
     #[test]
     fn gelu_is_the_exact_form() {
         let x: Vec<f32> = (-400..=400).map(|i| i as f32 / 100.0).collect();
-        let mut y = vec![0.0; x.len()];
+        let mut y = vec![MaybeUninit::new(0.0); x.len()];
         gelu(&x, &mut y);
+        // SAFETY: it was initialised to begin with.
+        let y: Vec<f32> = y.into_iter().map(|y| unsafe { y.assume_init() }).collect();
         let mut slope = vec![1.0; x.len()];
         gelu_backward(&x, &mut slope);
         for ((&x, &y), &slope) in x.iter().zip(&y).zip(&slope) {

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Bytes, DType, Shape},
 };
 use rayon::prelude::*;
-use std::{cell::RefCell, fmt::Debug};
+use std::{cell::RefCell, fmt::Debug, mem::MaybeUninit};
 
 /// An operation with kernels of its own for both directions. Which work goes to which task depends on
 /// shapes alone and partial sums are added in index order, so results do not depend on scheduling.
@@ -18,10 +18,16 @@ pub(super) trait Op<const N: usize>: Clone + Debug + Send + 'static {
     fn backward(&self, inputs: [FlexTensor; N], gradient: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N];
 }
 
-/// Rows per task of a matrix product: enough to pay for packing the other factor.
-const ROWS: usize = 128;
 /// Elements per task of an elementwise loop.
 const ELEMENTS: usize = 1 << 14;
+
+/// Rows per task of an operation over `rows` rows: a multiple of eight tasks, so that two, four or eight
+/// threads end together, of at most 256 rows, and of at least 32, since every task of a matrix product
+/// packs the other factor anew.
+fn rows_per_task(rows: usize) -> usize {
+    let tasks = 8 * rows.div_ceil(8 * 256).max(1);
+    rows.div_ceil(tasks).max(32)
+}
 
 /// A tensor whose values lie in order from the start of its storage.
 fn dense(tensor: &FlexTensor) -> FlexTensor {
@@ -48,6 +54,24 @@ fn rows(tensor: &FlexTensor) -> (usize, usize) {
     (shape.iter().product::<usize>() / width.max(1), width)
 }
 
+/// A vector of `len` values made by `write`, without clearing the memory first.
+///
+/// # Safety
+/// `write` must initialise every element.
+unsafe fn filled(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    write(&mut values.spare_capacity_mut()[..len]);
+    // SAFETY: the capacity is at least `len`, and the caller promises that all of it is written.
+    unsafe { values.set_len(len) };
+    values
+}
+
+/// Initialised memory as memory that may be overwritten.
+fn overwrite(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: same layout; the operations of this module write numbers only, never take them away.
+    unsafe { std::mem::transmute(values) }
+}
+
 /// A matrix in a slice: element (r, c) is `data[r · row + c · column]`.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
@@ -71,9 +95,18 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// out[m, n] = a[m, k] · b[k, n], added to `out` when `add`; the rows of `out` are `stride` apart.
-#[allow(clippy::too_many_arguments, reason = "three extents, a destination and two factors")]
-fn matmul([m, n, k]: [usize; 3], out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
+/// out[m, n] = a[m, k] · b[k, n]; the rows of `out` are `stride` apart. Writes all m · n elements.
+fn matmul(extents: [usize; 3], out: &mut [MaybeUninit<f32>], stride: usize, a: Matrix, b: Matrix) {
+    product(extents, out, stride, false, a, b);
+}
+
+/// out[m, n] += a[m, k] · b[k, n].
+fn matmul_add(extents: [usize; 3], out: &mut [f32], stride: usize, a: Matrix, b: Matrix) {
+    product(extents, overwrite(out), stride, true, a, b);
+}
+
+/// The product behind both; `add` reads `out`, which must then be initialised.
+fn product([m, n, k]: [usize; 3], out: &mut [MaybeUninit<f32>], stride: usize, add: bool, a: Matrix, b: Matrix) {
     if m == 0 || n == 0 {
         return;
     }
@@ -85,7 +118,7 @@ fn matmul([m, n, k]: [usize; 3], out: &mut [f32], stride: usize, add: bool, a: M
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out.as_mut_ptr().cast::<f32>(),
             1,
             stride as isize,
             add,
@@ -105,21 +138,22 @@ fn matmul([m, n, k]: [usize; 3], out: &mut [f32], stride: usize, add: bool, a: M
     }
 }
 
-/// Adds vectors made for consecutive slabs of `rows` in order of the slabs.
-fn sum_of_slabs(rows: usize, slab: usize, len: usize, make: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let slabs: Vec<Vec<f32>> = (0..rows.div_ceil(slab).max(1))
+/// The sum of vectors of `len` values that `make` computes for consecutive slabs of the `rows` rows (first
+/// row, row after the last). The slabs depend on `rows` alone and are added in their order.
+fn sum_of_slabs(rows: usize, len: usize, make: impl Fn(usize, usize) -> Vec<f32> + Sync) -> Vec<f32> {
+    let slab = rows.div_ceil(8).clamp(256, 4096);
+    let parts: Vec<Vec<f32>> = (0..rows.div_ceil(slab).max(1))
         .into_par_iter()
-        .map(|index| {
-            let mut part = vec![0f32; len];
-            make(index * slab, ((index + 1) * slab).min(rows), &mut part);
-            part
-        })
+        .map(|index| make(index * slab, ((index + 1) * slab).min(rows)))
         .collect();
-    let mut slabs = slabs.into_iter();
-    let mut total = slabs.next().unwrap_or_else(|| vec![0f32; len]);
-    for part in slabs {
-        kernels::add_rows(&part, &mut total);
-    }
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_else(|| vec![0f32; len]);
+    let rest: Vec<Vec<f32>> = parts.collect();
+    total.par_chunks_mut(ELEMENTS).enumerate().for_each(|(chunk, total)| {
+        for part in &rest {
+            kernels::add_rows(&part[chunk * ELEMENTS..][..total.len()], total);
+        }
+    });
     total
 }
 
@@ -133,24 +167,31 @@ impl Linear {
         let residual = residual.map(dense);
         let (count, k) = rows(&x);
         let n = shape(&weight)[1];
-        let mut out = vec![0f32; count * n];
         let (xs, ws, bs) = (values(&x), values(&weight), values(&bias));
-        out.par_chunks_mut(ROWS * n).enumerate().for_each(|(task, out)| {
-            let start = task * ROWS;
-            match &residual {
-                Some(residual) => {
-                    let residual = &values(residual)[start * n..][..out.len()];
-                    for (out, residual) in out.chunks_exact_mut(n).zip(residual.chunks_exact(n)) {
-                        for ((out, residual), bias) in out.iter_mut().zip(residual).zip(bs) {
-                            *out = residual + bias;
+        let step = rows_per_task(count);
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(step * n).enumerate().for_each(|(task, out)| {
+                let start = task * step;
+                match &residual {
+                    Some(residual) => {
+                        let residual = &values(residual)[start * n..][..out.len()];
+                        for (out, residual) in out.chunks_exact_mut(n).zip(residual.chunks_exact(n)) {
+                            for ((out, residual), bias) in out.iter_mut().zip(residual).zip(bs) {
+                                out.write(residual + bias);
+                            }
                         }
                     }
+                    None => out.chunks_exact_mut(n).for_each(|out| {
+                        out.write_copy_of_slice(bs);
+                    }),
                 }
-                None => out.chunks_exact_mut(n).for_each(|out| out.copy_from_slice(bs)),
-            }
-            let m = out.len() / n;
-            matmul([m, n, k], out, n, true, Matrix::new(&xs[start * k..], k), Matrix::new(ws, n));
-        });
+                // SAFETY: both ways wrote every row.
+                let out = unsafe { out.assume_init_mut() };
+                matmul_add([out.len() / n, n, k], out, n, Matrix::new(&xs[start * k..], k), Matrix::new(ws, n));
+            });
+        };
+        // SAFETY: the tasks write all rows.
+        let out = unsafe { filled(count * n, write) };
         let mut shape = shape(&x);
         if let Some(last) = shape.last_mut() {
             *last = n;
@@ -169,35 +210,30 @@ impl Linear {
         let n = shape(&weight)[1];
         let (xs, ws, gs) = (values(&x), values(&weight), values(&gradient));
         let dx = wanted[0].then(|| {
-            let mut dx = vec![0f32; count * k];
-            dx.par_chunks_mut(ROWS * k).enumerate().for_each(|(task, dx)| {
-                let g = Matrix::new(&gs[task * ROWS * n..], n);
-                matmul([dx.len() / k, k, n], dx, k, false, g, Matrix::transposed(ws, n));
-            });
-            tensor(dx, &shape(&x))
+            let step = rows_per_task(count);
+            let write = |dx: &mut [MaybeUninit<f32>]| {
+                dx.par_chunks_mut(step * k).enumerate().for_each(|(task, dx)| {
+                    let g = Matrix::new(&gs[task * step * n..], n);
+                    matmul([dx.len() / k, k, n], dx, k, g, Matrix::transposed(ws, n));
+                });
+            };
+            // SAFETY: the products cover all rows.
+            tensor(unsafe { filled(count * k, write) }, &shape(&x))
         });
         let dw = wanted[1].then(|| {
-            const TALL: usize = 4096;
-            let dw = if k >= 64 {
-                // Eight tasks, each a band of rows of dW over all samples.
-                let band = k.div_ceil(8).next_multiple_of(16);
-                let mut dw = vec![0f32; k * n];
-                dw.par_chunks_mut(band * n).enumerate().for_each(|(task, dw)| {
-                    let x = Matrix::transposed(&xs[task * band..], k);
-                    matmul([dw.len() / n, n, count], dw, n, false, x, Matrix::new(gs, n));
-                });
-                dw
-            } else {
-                // Too few rows to split: sum over slabs of samples instead.
-                sum_of_slabs(count, TALL, k * n, |start, end, dw| {
-                    let (x, g) = (Matrix::transposed(&xs[start * k..], k), Matrix::new(&gs[start * n..], n));
-                    matmul([k, n, end - start], dw, n, false, x, g);
-                })
-            };
+            let dw = sum_of_slabs(count, k * n, |start, end| {
+                let (x, g) = (Matrix::transposed(&xs[start * k..], k), Matrix::new(&gs[start * n..], n));
+                // SAFETY: the product covers the matrix.
+                unsafe { filled(k * n, |dw| matmul([k, n, end - start], dw, n, x, g)) }
+            });
             tensor(dw, &[k, n])
         });
         let db = wanted[2].then(|| {
-            let db = sum_of_slabs(count, 1024, n, |start, end, db| kernels::add_rows(&gs[start * n..end * n], db));
+            let db = sum_of_slabs(count, n, |start, end| {
+                let mut db = vec![0f32; n];
+                kernels::add_rows(&gs[start * n..end * n], &mut db);
+                db
+            });
             tensor(db, &[n])
         });
         [dx, dw, db]
@@ -250,9 +286,11 @@ impl Op<1> for Gelu {
     fn forward(&self, [x]: [&FlexTensor; 1]) -> FlexTensor {
         let x = dense(x);
         let xs = values(&x);
-        let mut out = vec![0f32; xs.len()];
-        out.par_chunks_mut(ELEMENTS).zip(xs.par_chunks(ELEMENTS)).for_each(|(out, x)| kernels::gelu(x, out));
-        tensor(out, &shape(&x))
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(ELEMENTS).zip(xs.par_chunks(ELEMENTS)).for_each(|(out, x)| kernels::gelu(x, out));
+        };
+        // SAFETY: the kernel writes one value per value of `x`.
+        tensor(unsafe { filled(xs.len(), write) }, &shape(&x))
     }
 
     fn backward(&self, [x]: [FlexTensor; 1], gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
@@ -270,13 +308,16 @@ pub(super) struct LayerNorm;
 impl Op<3> for LayerNorm {
     fn forward(&self, [x, gamma, beta]: [&FlexTensor; 3]) -> FlexTensor {
         let (x, gamma, beta) = (dense(x), dense(gamma), dense(beta));
-        let n = rows(&x).1;
+        let (count, n) = rows(&x);
         let xs = values(&x);
-        let mut out = vec![0f32; xs.len()];
-        out.par_chunks_mut(ROWS * n)
-            .zip(xs.par_chunks(ROWS * n))
-            .for_each(|(out, x)| kernels::layer_norm(x, values(&gamma), values(&beta), out));
-        tensor(out, &shape(&x))
+        let step = rows_per_task(count) * n;
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(step)
+                .zip(xs.par_chunks(step))
+                .for_each(|(out, x)| kernels::layer_norm(x, values(&gamma), values(&beta), out));
+        };
+        // SAFETY: the kernel writes all rows.
+        tensor(unsafe { filled(xs.len(), write) }, &shape(&x))
     }
 
     fn backward(
@@ -286,11 +327,12 @@ impl Op<3> for LayerNorm {
         _: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let (x, gamma, mut g) = (dense(&x), dense(&gamma), reuse(gradient));
-        let n = rows(&x).1;
+        let (count, n) = rows(&x);
+        let step = rows_per_task(count) * n;
         let (xs, gammas) = (values(&x), values(&gamma));
-        let chunks = g.storage_mut::<f32>().par_chunks_mut(ROWS * n);
+        let chunks = g.storage_mut::<f32>().par_chunks_mut(step);
         let parts: Vec<(Vec<f32>, Vec<f32>)> = chunks
-            .zip(xs.par_chunks(ROWS * n))
+            .zip(xs.par_chunks(step))
             .map(|(g, x)| {
                 let (mut d_gamma, mut d_beta) = (vec![0f32; n], vec![0f32; n]);
                 kernels::layer_norm_backward(x, gammas, g, &mut d_gamma, &mut d_beta);
@@ -355,7 +397,7 @@ impl Attention {
                 let (h, query) = (index / queries.len(), queries[index % queries.len()]);
                 let q = Matrix::new(&x[query * 3 * width + h * head..], 3 * width);
                 let keys = Matrix::transposed(&x[width + h * head..], 3 * width);
-                matmul([1, tokens, head], row, tokens, false, q, keys);
+                matmul([1, tokens, head], overwrite(row), tokens, q, keys);
                 kernels::softmax(row, keep, query, self.prefix, scale);
             }
         });
@@ -369,22 +411,25 @@ impl Op<2> for Attention {
         let (batch, tokens, width, head, scale) = self.extents(&qkv);
         let (stride, queries) = (3 * width, tokens - self.first);
         let (xs, keeps) = (values(&qkv), values(&keep));
-        let mut out = vec![0f32; batch * queries * width];
-        out.par_chunks_mut(queries * width).enumerate().for_each(|(b, out)| {
-            let x = &xs[b * tokens * stride..][..tokens * stride];
-            let keep = &keeps[b * tokens..][..tokens];
-            for h in 0..self.heads {
-                let q = &x[self.first * stride + h * head..];
-                let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
-                with_scores(queries * tokens, |p, _| {
-                    let keys = Matrix::transposed(k, stride);
-                    matmul([queries, tokens, head], p, tokens, false, Matrix::new(q, stride), keys);
-                    kernels::softmax(p, keep, self.first, self.prefix, scale);
-                    let (p, v) = (Matrix::new(p, tokens), Matrix::new(v, stride));
-                    matmul([queries, head, tokens], &mut out[h * head..], width, false, p, v);
-                });
-            }
-        });
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(queries * width).enumerate().for_each(|(b, out)| {
+                let x = &xs[b * tokens * stride..][..tokens * stride];
+                let keep = &keeps[b * tokens..][..tokens];
+                for h in 0..self.heads {
+                    let q = &x[self.first * stride + h * head..];
+                    let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
+                    with_scores(queries * tokens, |p, _| {
+                        let keys = Matrix::transposed(k, stride);
+                        matmul([queries, tokens, head], overwrite(p), tokens, Matrix::new(q, stride), keys);
+                        kernels::softmax(p, keep, self.first, self.prefix, scale);
+                        let (p, v) = (Matrix::new(p, tokens), Matrix::new(v, stride));
+                        matmul([queries, head, tokens], &mut out[h * head..], width, p, v);
+                    });
+                }
+            });
+        };
+        // SAFETY: the heads lie side by side, so their products cover every row.
+        let out = unsafe { filled(batch * queries * width, write) };
         tensor(out, &[batch, queries, width])
     }
 
@@ -398,37 +443,43 @@ impl Op<2> for Attention {
         let (batch, tokens, width, head, scale) = self.extents(&qkv);
         let (stride, queries) = (3 * width, tokens - self.first);
         let (xs, keeps, gs) = (values(&qkv), values(&keep), values(&gradient));
-        // Queries before `first` stay 0: nothing was computed from them.
-        let mut out = vec![0f32; batch * tokens * stride];
-        out.par_chunks_mut(tokens * stride).enumerate().for_each(|(b, out)| {
-            let x = &xs[b * tokens * stride..][..tokens * stride];
-            let keep = &keeps[b * tokens..][..tokens];
-            let g = &gs[b * queries * width..][..queries * width];
-            for h in 0..self.heads {
-                let first = self.first * stride + h * head;
-                let q = &x[first..];
-                let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
-                let g = &g[h * head..];
-                with_scores(queries * tokens, |p, d| {
-                    // The weights are computed again: cheaper than keeping them for every layer.
-                    let keys = Matrix::transposed(k, stride);
-                    matmul([queries, tokens, head], p, tokens, false, Matrix::new(q, stride), keys);
-                    kernels::softmax(p, keep, self.first, self.prefix, scale);
-                    // dP = g·vᵀ, dV = Pᵀ·g
-                    let v = Matrix::transposed(v, stride);
-                    matmul([queries, tokens, head], d, tokens, false, Matrix::new(g, width), v);
-                    let dv = &mut out[2 * width + h * head..];
-                    let (pt, g) = (Matrix::transposed(p, tokens), Matrix::new(g, width));
-                    matmul([tokens, head, queries], dv, stride, false, pt, g);
-                    // dQ = dS·k, dK = dSᵀ·q
-                    kernels::softmax_backward(p, d, tokens, scale);
-                    let (ds, dst) = (Matrix::new(d, tokens), Matrix::transposed(d, tokens));
-                    matmul([queries, head, tokens], &mut out[first..], stride, false, ds, Matrix::new(k, stride));
-                    let dk = &mut out[width + h * head..];
-                    matmul([tokens, head, queries], dk, stride, false, dst, Matrix::new(q, stride));
-                });
-            }
-        });
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(tokens * stride).enumerate().for_each(|(b, out)| {
+                let x = &xs[b * tokens * stride..][..tokens * stride];
+                let keep = &keeps[b * tokens..][..tokens];
+                let g = &gs[b * queries * width..][..queries * width];
+                // Nothing was computed from the queries before `first`.
+                for row in out.chunks_exact_mut(stride).take(self.first) {
+                    row[..width].fill(MaybeUninit::new(0.0));
+                }
+                for h in 0..self.heads {
+                    let first = self.first * stride + h * head;
+                    let q = &x[first..];
+                    let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
+                    let g = &g[h * head..];
+                    with_scores(queries * tokens, |p, d| {
+                        // The weights are computed again: cheaper than keeping them for every layer.
+                        let keys = Matrix::transposed(k, stride);
+                        matmul([queries, tokens, head], overwrite(p), tokens, Matrix::new(q, stride), keys);
+                        kernels::softmax(p, keep, self.first, self.prefix, scale);
+                        // dP = g·vᵀ, dV = Pᵀ·g
+                        let v = Matrix::transposed(v, stride);
+                        matmul([queries, tokens, head], overwrite(d), tokens, Matrix::new(g, width), v);
+                        let dv = &mut out[2 * width + h * head..];
+                        let (pt, g) = (Matrix::transposed(p, tokens), Matrix::new(g, width));
+                        matmul([tokens, head, queries], dv, stride, pt, g);
+                        // dQ = dS·k, dK = dSᵀ·q
+                        kernels::softmax_backward(p, d, tokens, scale);
+                        let (ds, dst) = (Matrix::new(d, tokens), Matrix::transposed(d, tokens));
+                        matmul([queries, head, tokens], &mut out[first..], stride, ds, Matrix::new(k, stride));
+                        let dk = &mut out[width + h * head..];
+                        matmul([tokens, head, queries], dk, stride, dst, Matrix::new(q, stride));
+                    });
+                }
+            });
+        };
+        // SAFETY: dQ from `first` on, dK and dV cover their thirds of every row; the rest of dQ is cleared.
+        let out = unsafe { filled(batch * tokens * stride, write) };
         [Some(tensor(out, &shape(&qkv))), None]
     }
 }
@@ -446,6 +497,14 @@ pub(super) struct Unfold {
 impl Unfold {
     fn count(&self, side: usize) -> usize {
         (side + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    /// Whether a window covers places outside the picture.
+    fn sticks_out(&self, sides: [usize; 2], place: [usize; 2]) -> bool {
+        sides.into_iter().zip(place).any(|(side, place)| {
+            let start = place * self.stride;
+            start < self.padding || start + self.kernel > side + self.padding
+        })
     }
 
     /// Calls `copy(place in the window, place in the picture, values)` for each run of values that one
@@ -482,16 +541,22 @@ impl Op<1> for Unfold {
         let (rows, columns) = (self.count(height), self.count(width));
         let window = self.kernel * self.kernel * channels;
         let xs = values(&x);
-        let mut out = vec![0f32; batch * rows * columns * window];
-        out.par_chunks_mut(columns * window).enumerate().for_each(|(line, out)| {
-            let (b, row) = (line / rows, line % rows);
-            let x = &xs[b * height * width * channels..][..height * width * channels];
-            for (column, out) in out.chunks_exact_mut(window).enumerate() {
-                self.runs([height, width, channels], [row, column], |to, from, len| {
-                    out[to..to + len].copy_from_slice(&x[from..from + len]);
-                });
-            }
-        });
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(columns * window).enumerate().for_each(|(line, out)| {
+                let (b, row) = (line / rows, line % rows);
+                let x = &xs[b * height * width * channels..][..height * width * channels];
+                for (column, out) in out.chunks_exact_mut(window).enumerate() {
+                    if self.sticks_out([height, width], [row, column]) {
+                        out.fill(MaybeUninit::new(0.0));
+                    }
+                    self.runs([height, width, channels], [row, column], |to, from, len| {
+                        out[to..to + len].write_copy_of_slice(&x[from..from + len]);
+                    });
+                }
+            });
+        };
+        // SAFETY: a window that lies inside is covered by its runs, any other is cleared first.
+        let out = unsafe { filled(batch * rows * columns * window, write) };
         tensor(out, &[batch, rows, columns, window])
     }
 
