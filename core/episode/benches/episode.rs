@@ -169,6 +169,25 @@ fn benches(c: &mut Criterion) {
     bridge(&records);
     measure(c, "lerobot parquet 64x64", &recording);
     measure(c, "rlds tfrecord 64x64", &records);
+
+    // 100,000 episodes, made by the shared data's make_large.py.
+    match std::env::var_os("GAZELAB_LARGE_DATASET") {
+        Some(path) => {
+            let mut group = c.benchmark_group("large lerobot");
+            group.sample_size(10);
+            group.bench_function("open", |b| b.iter(|| open(Path::new(&path)).unwrap()));
+            let dataset = open(Path::new(&path)).unwrap();
+            let mut at = 0;
+            group.bench_function("random frame", |b| {
+                b.iter(|| {
+                    at = (at + 7919) % dataset.info().episodes;
+                    dataset.image(at, 0, 0).unwrap()
+                });
+            });
+            group.finish();
+        }
+        None => eprintln!("GAZELAB_LARGE_DATASET names no dataset, skipped: large lerobot"),
+    }
 }
 
 criterion_group!(frames, benches);

@@ -23,9 +23,10 @@ impl Found {
     }
 
     fn open(&self) -> Result<SharedDataset> {
+        let folder = fs::canonicalize(self.folder()).map_err(Error::io("open", self.folder()))?;
         match self {
-            Self::LeRobot(folder) => lerobot::open(folder),
-            Self::Rlds(folder) => rlds::open(folder),
+            Self::LeRobot(_) => lerobot::open(&folder),
+            Self::Rlds(_) => rlds::open(&folder),
         }
     }
 }

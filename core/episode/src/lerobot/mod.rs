@@ -11,8 +11,10 @@
 //! Exact masks travel as one more picture a camera, `masks.<camera>`: red is the target, green the goal, blue is 0.
 //! Layout and conventions follow `lerobot` 0.4 (`lerobot/datasets/{lerobot_dataset,utils,compute_stats}.py`).
 
+mod files;
 mod info;
 mod reader;
+mod schema;
 mod stats;
 mod table;
 mod writer;

@@ -32,7 +32,7 @@ const CHECKED_STEPS: usize = 20_000;
 /// At most this many warnings of one kind.
 const MAX_WARNINGS: usize = 20;
 
-/// Opens the dataset in the folder `root`.
+/// Opens the dataset in the folder `root`, a canonical path.
 pub(crate) fn open(root: &Path) -> Result<SharedDataset> {
     Ok(Arc::new(Reader::open(root)?))
 }
@@ -62,9 +62,9 @@ struct Episode {
 }
 
 struct DataFile {
-    /// Relative to the dataset.
+    /// Where the dataset has it.
     name: PathBuf,
-    /// What stands in the way of reading it.
+    /// Where it really is, or what stands in the way of reading it.
     path: Result<PathBuf, String>,
 }
 
@@ -144,8 +144,7 @@ impl Reader {
                 .and_then(|v| Some((info.feature(&v.key)?, v.dim)));
             feature.map_or_else(Vec::new, |(feature, dim)| feature.component_names(dim))
         };
-        let root = fs::canonicalize(root).map_err(Error::io("open", root))?;
-        let index = Index::read(&root, &info, &mut warnings)?;
+        let index = Index::read(root, &info, &mut warnings)?;
         let mut instructions = Vec::new();
         let mut seen = HashSet::new();
         for episode in index.episodes.iter().filter(|e| !e.instruction.is_empty()) {
@@ -181,7 +180,7 @@ impl Reader {
             state_names: names(&state),
             has_masks: pictures.iter().any(|p| p.masks.is_some()),
             warnings,
-            path: root,
+            path: root.to_path_buf(),
         };
         let mut reader = Self {
             info,
@@ -678,7 +677,10 @@ impl DataFile {
             Ok(_) => Ok(path),
             Err(e) => Err(format!("cannot be opened: {e}")),
         });
-        Ok(Self { name, path })
+        Ok(Self {
+            name: root.join(name),
+            path,
+        })
     }
 }
 

@@ -1,30 +1,22 @@
-use super::stats::{Layout, NAMES, Stats};
+use super::files::{
+    CHUNK_SIZE, FILE_SIZE_MB, Partial, Place, Shard, Shards, check_vacant, write_json,
+};
+use super::schema::{self, Feature, INTEGERS, element, picture_fields};
+use super::stats::{NAMES, Stats};
 use super::{ACTION, DATA_PATH, IMAGE_PREFIX, MASK_PREFIX, STATE};
 use crate::picture::encode_png;
 use crate::{CameraInfo, Error, Image, PixelMask, Result};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{
-    ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, ListArray,
-    RecordBatch, StringArray, StructArray,
+    ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray,
+    StructArray,
 };
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
-use serde::Serialize;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// LeRobot starts a new file when one grows past this.
-const FILE_SIZE_MB: usize = 100;
-/// Files in one chunk folder.
-const CHUNK_SIZE: usize = 1000;
 /// Episodes whose metadata go to disk together.
 const EPISODES_PER_FLUSH: usize = 128;
 
@@ -109,13 +101,15 @@ pub struct Writer {
     totals: Vec<Stats>,
     total_episodes: usize,
     total_frames: usize,
+    /// A write failed: the files lack something, and must not be published.
+    is_broken: bool,
 }
 
 /// A feature that holds one PNG a step.
-struct PictureFeature {
-    key: String,
-    width: u32,
-    height: u32,
+pub(super) struct PictureFeature {
+    pub(super) key: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
 }
 
 /// The steps of the current episode.
@@ -169,13 +163,13 @@ impl Writer {
             });
         }
         let partial = Partial::create(dir)?;
-        let features = features(&pictures, &spec);
-        let (data_schema, data_properties) = data_layout(&features);
+        let features = schema::features(&pictures, &spec);
+        let (data_schema, data_properties) = schema::data_layout(&features);
         let data = Shards::new(partial.dir.join("data"), data_schema, data_properties);
         let episodes = Shards::new(
             partial.dir.join("meta/episodes"),
-            episode_schema(&features),
-            properties(),
+            schema::episode_schema(&features),
+            schema::properties(),
         );
         let current = Steps::new(pictures.len());
         Ok(Self {
@@ -193,6 +187,7 @@ impl Writer {
             totals: Vec::new(),
             total_episodes: 0,
             total_frames: 0,
+            is_broken: false,
         })
     }
 
@@ -203,18 +198,23 @@ impl Writer {
     pub fn push_frame(&mut self, frame: &Frame<'_>) -> Result<()> {
         self.check_frame(frame)?;
         let masks: Vec<Image> = frame.masks.iter().map(paint_masks).collect();
-        for (column, (picture, feature)) in frame
-            .images
-            .iter()
-            .chain(&masks)
+        let pictures = || frame.images.iter().chain(&masks);
+        let encode = |(picture, feature): (&Image, &PictureFeature)| {
+            encode_png(picture)
+                .map_err(|e| Error::record(&self.dir, format!("{}: {e}", feature.key)))
+        };
+        let pngs = pictures()
             .zip(&self.pictures)
-            .enumerate()
-        {
-            let png = encode_png(picture)
-                .map_err(|e| Error::record(&self.dir, format!("{}: {e}", feature.key)))?;
-            self.current.pngs[column].push(png);
+            .map(encode)
+            .collect::<Result<Vec<_>>>()?;
+        self.current
+            .pngs
+            .iter_mut()
+            .zip(pngs)
+            .for_each(|(column, png)| column.push(png));
+        for (picture, histograms) in pictures().zip(&mut self.current.histograms) {
             for pixel in picture.rgb.chunks_exact(3) {
-                for (histogram, value) in self.current.histograms[column].iter_mut().zip(pixel) {
+                for (histogram, value) in histograms.iter_mut().zip(pixel) {
                     histogram[usize::from(*value)] += 1;
                 }
             }
@@ -237,6 +237,12 @@ impl Writer {
             ));
         }
         let steps = std::mem::replace(&mut self.current, Steps::new(self.pictures.len()));
+        let written = self.write_episode(steps, instruction);
+        self.is_broken |= written.is_err();
+        written
+    }
+
+    fn write_episode(&mut self, steps: Steps, instruction: &str) -> Result<()> {
         let task = *self
             .task_index
             .entry(instruction.to_owned())
@@ -301,6 +307,9 @@ impl Writer {
                 &self.dir,
                 format!("episode {} was not ended", self.total_episodes),
             ));
+        }
+        if self.is_broken {
+            return Err(Error::record(&self.dir, "an episode could not be written"));
         }
         if self.total_episodes == 0 {
             return Err(Error::record(&self.dir, "there is no episode"));
@@ -534,7 +543,7 @@ impl Writer {
         let batch =
             RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| self.arrow_error(e))?;
         let path = self.partial.dir.join("meta/tasks.parquet");
-        let mut writer = Shard::create(path, batch.schema(), properties())?;
+        let mut writer = Shard::create(path, batch.schema(), schema::properties())?;
         writer.write(&batch)?;
         writer.close()
     }
@@ -573,9 +582,6 @@ struct Counters {
     timestamps: Vec<f32>,
     integers: [(&'static str, Vec<i64>); 4],
 }
-
-/// Names of the integer columns, in LeRobot's order.
-const INTEGERS: [&str; 4] = ["frame_index", "episode_index", "index", "task_index"];
 
 impl Counters {
     fn new(
@@ -623,171 +629,6 @@ impl Steps {
     }
 }
 
-/// One entry of `info.json`'s features.
-struct Feature {
-    key: String,
-    info: Value,
-    layout: Layout,
-    /// Components of a vector.
-    dim: usize,
-}
-
-/// Every feature in the order of columns and statistics.
-fn features(pictures: &[PictureFeature], spec: &WriterSpec) -> Vec<Feature> {
-    let feature = |key: &str, layout, dim: usize, info: Value| Feature {
-        key: key.to_owned(),
-        info,
-        layout,
-        dim,
-    };
-    let picture = |p: &PictureFeature| {
-        let info = json!({"dtype": "image", "shape": [p.height, p.width, 3], "names": ["height", "width", "channels"]});
-        feature(&p.key, Layout::Picture, 3, info)
-    };
-    let vector = |key: &str, names: &[String]| {
-        let info = json!({"dtype": "float32", "shape": [names.len()], "names": {"motors": names}});
-        feature(key, Layout::Vector, names.len(), info)
-    };
-    let scalar = |key: &str, layout, dtype: &str| {
-        feature(
-            key,
-            layout,
-            1,
-            json!({"dtype": dtype, "shape": [1], "names": null}),
-        )
-    };
-    let mut features: Vec<Feature> = pictures.iter().map(picture).collect();
-    if !spec.state_names.is_empty() {
-        features.push(vector(STATE, &spec.state_names));
-    }
-    features.push(vector(ACTION, &spec.action_names));
-    features.push(scalar("timestamp", Layout::Vector, "float32"));
-    features.extend(INTEGERS.map(|key| scalar(key, Layout::Integer, "int64")));
-    features
-}
-
-fn element(kind: DataType) -> Arc<Field> {
-    Arc::new(Field::new("element", kind, true))
-}
-
-fn picture_fields() -> Fields {
-    vec![
-        Field::new("bytes", DataType::Binary, true),
-        Field::new("path", DataType::Utf8, true),
-    ]
-    .into()
-}
-
-/// `values` as nested lists: the outermost `dim` long, `depth - 1` more of length 1 within.
-fn nest(values: ArrayRef, depth: usize, dim: usize) -> Result<ArrayRef, ArrowError> {
-    let mut array = values;
-    for level in (0..depth).rev() {
-        let len = if level == 0 { dim as i32 } else { 1 };
-        let fixed =
-            FixedSizeListArray::try_new(element(array.data_type().clone()), len, array, None)?;
-        array = Arc::new(ListArray::from(fixed));
-    }
-    Ok(array)
-}
-
-impl Layout {
-    /// Column of one statistic, one row an episode.
-    fn array<'a>(
-        self,
-        name: &str,
-        rows: impl Iterator<Item = &'a [f64]> + Clone,
-    ) -> Result<ArrayRef, ArrowError> {
-        let (is_integer, depth) = self.of(name);
-        let dim = rows.clone().next().map_or(0, <[f64]>::len);
-        let numbers = rows.flatten().copied();
-        let values: ArrayRef = if is_integer {
-            Arc::new(numbers.map(|v| v as i64).collect::<Int64Array>())
-        } else {
-            Arc::new(numbers.collect::<Float64Array>())
-        };
-        nest(values, depth, dim)
-    }
-
-    fn data_type(self, name: &str) -> DataType {
-        let (is_integer, depth) = self.of(name);
-        let number = if is_integer {
-            DataType::Int64
-        } else {
-            DataType::Float64
-        };
-        (0..depth).fold(number, |inner, _| DataType::List(element(inner)))
-    }
-}
-
-fn episode_schema(features: &[Feature]) -> SchemaRef {
-    let integer = |name: &str| Field::new(name, DataType::Int64, true);
-    let mut fields = vec![
-        integer("episode_index"),
-        Field::new("tasks", DataType::List(element(DataType::Utf8)), true),
-        integer("length"),
-        integer("data/chunk_index"),
-        integer("data/file_index"),
-        integer("dataset_from_index"),
-        integer("dataset_to_index"),
-    ];
-    for feature in features {
-        fields.extend(NAMES.map(|name| {
-            Field::new(
-                format!("stats/{}/{name}", feature.key),
-                feature.layout.data_type(name),
-                true,
-            )
-        }));
-    }
-    fields.extend([
-        integer("meta/episodes/chunk_index"),
-        integer("meta/episodes/file_index"),
-    ]);
-    Arc::new(Schema::new(fields))
-}
-
-fn properties() -> WriterPropertiesBuilder {
-    WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by("gazelab".to_owned())
-}
-
-/// Schema of the data files with the description by which the `datasets` library knows pictures, and how to write it.
-fn data_layout(features: &[Feature]) -> (SchemaRef, WriterPropertiesBuilder) {
-    // Pictures are compressed already and never repeat: no dictionary, no smallest and largest, and pages that are
-    // looked at often enough to stay small.
-    let mut properties = properties().set_write_batch_size(32);
-    let mut fields = Vec::new();
-    let mut described = serde_json::Map::new();
-    for feature in features {
-        let value = |dtype: &str| json!({"dtype": dtype, "_type": "Value"});
-        let (kind, description) = match (feature.layout, feature.dim) {
-            (Layout::Picture, _) => {
-                let bytes = ColumnPath::new(vec![feature.key.clone(), "bytes".to_owned()]);
-                properties = properties
-                    .set_column_dictionary_enabled(bytes.clone(), false)
-                    .set_column_statistics_enabled(bytes, EnabledStatistics::None);
-                (
-                    DataType::Struct(picture_fields()),
-                    json!({"_type": "Image"}),
-                )
-            }
-            (Layout::Integer, _) => (DataType::Int64, value("int64")),
-            (Layout::Vector, 1) => (DataType::Float32, value("float32")),
-            (Layout::Vector, dim) => (
-                DataType::FixedSizeList(element(DataType::Float32), dim as i32),
-                json!({"feature": value("float32"), "length": dim, "_type": "List"}),
-            ),
-        };
-        fields.push(Field::new(&feature.key, kind, true));
-        described.insert(feature.key.clone(), description);
-    }
-    let huggingface = json!({"info": {"features": described}}).to_string();
-    let schema = Schema::new(fields).with_metadata([("huggingface", huggingface)]);
-    (Arc::new(schema), properties)
-}
-
 /// Red where the target is, green where the goal is.
 fn paint_masks(masks: &RegionMasks) -> Image {
     let channel = |bit: bool| if bit { 255 } else { 0 };
@@ -798,215 +639,6 @@ fn paint_masks(masks: &RegionMasks) -> Image {
         rgb: pixels
             .flat_map(|(target, goal)| [channel(*target), channel(*goal), 0])
             .collect(),
-    }
-}
-
-/// Which file of a [`Shards`].
-#[derive(Clone, Copy, Default)]
-struct Place {
-    chunk: usize,
-    file: usize,
-}
-
-/// A table split over files `chunk-000/file-000.parquet`, one row group a write.
-struct Shards {
-    folder: PathBuf,
-    schema: SchemaRef,
-    properties: WriterPropertiesBuilder,
-    place: Place,
-    shard: Option<Shard>,
-}
-
-impl Shards {
-    fn new(folder: PathBuf, schema: SchemaRef, properties: WriterPropertiesBuilder) -> Self {
-        Self {
-            folder,
-            schema,
-            properties,
-            place: Place::default(),
-            shard: None,
-        }
-    }
-
-    /// Where the next `bytes` belong; begins a new file when the current one would grow too large.
-    fn place(&mut self, bytes: usize) -> Result<Place> {
-        if self
-            .shard
-            .as_ref()
-            .is_some_and(|shard| shard.writer.bytes_written() + bytes > FILE_SIZE_MB << 20)
-        {
-            self.close()?;
-            self.place = match self.place {
-                Place { chunk, file } if file + 1 == CHUNK_SIZE => Place {
-                    chunk: chunk + 1,
-                    file: 0,
-                },
-                Place { chunk, file } => Place {
-                    chunk,
-                    file: file + 1,
-                },
-            };
-        }
-        Ok(self.place)
-    }
-
-    /// Writes to the current file.
-    fn write_here(&mut self, batch: &RecordBatch) -> Result<()> {
-        let shard = match &mut self.shard {
-            Some(shard) => shard,
-            None => {
-                let Place { chunk, file } = self.place;
-                let path = self
-                    .folder
-                    .join(format!("chunk-{chunk:03}/file-{file:03}.parquet"));
-                self.shard.insert(Shard::create(
-                    path,
-                    Arc::clone(&self.schema),
-                    self.properties.clone(),
-                )?)
-            }
-        };
-        shard.write(batch)
-    }
-
-    fn write(&mut self, batch: &RecordBatch, bytes: usize) -> Result<Place> {
-        let place = self.place(bytes)?;
-        self.write_here(batch)?;
-        Ok(place)
-    }
-
-    fn close(&mut self) -> Result<()> {
-        self.shard.take().map_or(Ok(()), Shard::close)
-    }
-}
-
-/// One parquet file being written.
-struct Shard {
-    path: PathBuf,
-    writer: ArrowWriter<BufWriter<File>>,
-}
-
-impl Shard {
-    fn create(
-        path: PathBuf,
-        schema: SchemaRef,
-        properties: WriterPropertiesBuilder,
-    ) -> Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        }
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties.build()))
-            .map_err(failed(&path))?;
-        Ok(Self { path, writer })
-    }
-
-    /// Writes one row group.
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer
-            .write(batch)
-            .and_then(|()| self.writer.flush())
-            .map_err(failed(&self.path))
-    }
-
-    fn close(self) -> Result<()> {
-        let buffer = self.writer.into_inner().map_err(failed(&self.path))?;
-        let file = buffer
-            .into_inner()
-            .map_err(|e| Error::io("write", &self.path)(e.into_error()))?;
-        file.sync_all().map_err(Error::io("write", &self.path))
-    }
-}
-
-fn failed(path: &Path) -> impl FnOnce(ParquetError) -> Error {
-    let to_error = Error::io("write", path);
-    move |e| to_error(io::Error::other(e))
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let write = || -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-        value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut file, formatter,
-        ))?;
-        file.into_inner()?.sync_all()
-    };
-    write().map_err(Error::io("write", path))
-}
-
-/// A hidden folder beside the destination, removed unless published.
-struct Partial {
-    dir: PathBuf,
-    is_published: bool,
-}
-
-impl Partial {
-    fn create(destination: &Path) -> Result<Self> {
-        let name = destination
-            .file_name()
-            .ok_or_else(|| Error::record(destination, "the folder has no name"))?;
-        let parent = match destination.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        // A crashed recorder may have left a folder of the same name: take the next.
-        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-        for attempt in 0..1000 {
-            let dir = parent.join(format!(
-                ".{}.{}-{attempt}.partial",
-                name.to_string_lossy(),
-                std::process::id()
-            ));
-            match fs::create_dir(&dir) {
-                Ok(()) => {
-                    return Ok(Self {
-                        dir,
-                        is_published: false,
-                    });
-                }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => last = e,
-                Err(e) => return Err(Error::io("create", dir)(e)),
-            }
-        }
-        Err(Error::io("create a temporary folder in", parent)(last))
-    }
-
-    /// Moves the folder to `destination`, which is absent or empty.
-    fn publish(mut self, destination: &Path) -> Result<()> {
-        if destination.exists() {
-            // Fails, as it should, when something has been put there.
-            fs::remove_dir(destination).map_err(Error::io("replace", destination))?;
-        }
-        fs::rename(&self.dir, destination).map_err(Error::io("create", destination))?;
-        self.is_published = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.is_published
-            && let Err(e) = fs::remove_dir_all(&self.dir)
-        {
-            tracing::warn!(
-                "cannot remove an unfinished recording: {e}: {}",
-                self.dir.display()
-            );
-        }
-    }
-}
-
-/// The destination must not exist or be an empty folder.
-fn check_vacant(dir: &Path) -> Result<()> {
-    match fs::read_dir(dir) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(Error::record(dir, "the folder is not empty")),
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(Error::io("record to", dir)(e)),
     }
 }
 
