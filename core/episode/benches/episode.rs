@@ -6,21 +6,23 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    missing_docs,
     reason = "a bench"
 )]
 
 #[path = "../tests/common/tfrecord.rs"]
 mod tfrecord;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use divan::Bencher;
 use episode::lerobot::{Frame, Writer, WriterSpec};
 use episode::{CameraInfo, Image, SharedDataset, open};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use std::cell::Cell;
 use std::fs;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use tempfile::TempDir;
 
 const EPISODES: usize = 100;
 const STEPS: usize = 40;
@@ -121,74 +123,99 @@ fn bridge(dir: &Path) {
     fs::write(dir.join("bridge-train.tfrecord-00000-of-00001"), shard).unwrap();
 }
 
-fn measure(c: &mut Criterion, name: &str, dir: &Path) {
-    let mut group = c.benchmark_group(name);
-    group.sample_size(50);
-    group.bench_function("open", |b| b.iter(|| open(black_box(dir)).unwrap()));
-    let mut at = 0;
-    let mut random = move |dataset: &SharedDataset| {
-        at += 1;
-        let (episode, step) = ((at * 7919) % EPISODES, (at * 104_729) % STEPS);
-        dataset
-            .image(episode, step, at % dataset.info().cameras.len())
-            .unwrap()
-    };
-    group.bench_function("random frame, nothing cached", |b| {
-        b.iter_batched(
-            || open(dir).unwrap(),
-            |dataset| random(&dataset),
-            BatchSize::PerIteration,
-        );
-    });
-    let dataset = open(dir).unwrap();
-    group.bench_function("random frame, dataset in use", |b| {
-        b.iter(|| random(&dataset))
-    });
-    group.bench_function("an episode played, every camera", |b| {
-        let mut episode = 0;
-        b.iter_batched(
-            || open(dir).unwrap(),
-            |dataset| {
-                episode = (episode + 1) % EPISODES;
-                for step in 0..STEPS {
-                    for camera in 0..dataset.info().cameras.len() {
-                        black_box(dataset.image(episode, step, camera).unwrap());
-                    }
-                }
-            },
-            BatchSize::PerIteration,
-        );
-    });
-    group.finish();
+/// The two layouts, written once.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    Lerobot,
+    Rlds,
 }
 
-fn benches(c: &mut Criterion) {
-    let temp = tempfile::tempdir().unwrap();
-    let (recording, records) = (temp.path().join("recording"), temp.path().join("bridge"));
-    lerobot(&recording);
-    bridge(&records);
-    measure(c, "lerobot parquet 64x64", &recording);
-    measure(c, "rlds tfrecord 64x64", &records);
+const LAYOUTS: [Layout; 2] = [Layout::Lerobot, Layout::Rlds];
 
-    // 100,000 episodes, made by the shared data's make_large.py.
-    match std::env::var_os("GAZELAB_LARGE_DATASET") {
-        Some(path) => {
-            let mut group = c.benchmark_group("large lerobot");
-            group.sample_size(10);
-            group.bench_function("open", |b| b.iter(|| open(Path::new(&path)).unwrap()));
-            let dataset = open(Path::new(&path)).unwrap();
-            let mut at = 0;
-            group.bench_function("random frame", |b| {
-                b.iter(|| {
-                    at = (at + 7919) % dataset.info().episodes;
-                    dataset.image(at, 0, 0).unwrap()
-                });
-            });
-            group.finish();
+impl Layout {
+    fn dir(self) -> PathBuf {
+        static HOME: OnceLock<TempDir> = OnceLock::new();
+        let home = HOME.get_or_init(|| {
+            let home = tempfile::tempdir().unwrap();
+            lerobot(&home.path().join("lerobot"));
+            bridge(&home.path().join("rlds"));
+            home
+        });
+        match self {
+            Self::Lerobot => home.path().join("lerobot"),
+            Self::Rlds => home.path().join("rlds"),
         }
-        None => eprintln!("GAZELAB_LARGE_DATASET names no dataset, skipped: large lerobot"),
     }
 }
 
-criterion_group!(frames, benches);
-criterion_main!(frames);
+/// A frame that the one before does not foretell.
+fn random(dataset: &SharedDataset, at: &Cell<usize>) -> Arc<Image> {
+    at.set(at.get() + 1);
+    let (episode, step) = ((at.get() * 7919) % EPISODES, (at.get() * 104_729) % STEPS);
+    let camera = at.get() % dataset.info().cameras.len();
+    dataset.image(episode, step, camera).unwrap()
+}
+
+#[divan::bench(args = LAYOUTS)]
+fn open_dataset(bencher: Bencher, layout: Layout) {
+    let dir = layout.dir();
+    bencher.bench_local(|| open(black_box(&dir)).unwrap());
+}
+
+#[divan::bench(args = LAYOUTS)]
+fn random_frame_nothing_cached(bencher: Bencher, layout: Layout) {
+    let (dir, at) = (layout.dir(), Cell::new(0));
+    bencher
+        .with_inputs(|| open(&dir).unwrap())
+        .bench_local_refs(|dataset| random(dataset, &at));
+}
+
+#[divan::bench(args = LAYOUTS)]
+fn random_frame_dataset_in_use(bencher: Bencher, layout: Layout) {
+    let (dataset, at) = (open(&layout.dir()).unwrap(), Cell::new(0));
+    bencher.bench_local(|| random(&dataset, &at));
+}
+
+#[divan::bench(args = LAYOUTS, sample_count = 20)]
+fn episode_played_every_camera(bencher: Bencher, layout: Layout) {
+    let (dir, episode) = (layout.dir(), Cell::new(0));
+    bencher
+        .with_inputs(|| open(&dir).unwrap())
+        .bench_local_refs(|dataset| {
+            episode.set((episode.get() + 1) % EPISODES);
+            for step in 0..STEPS {
+                for camera in 0..dataset.info().cameras.len() {
+                    black_box(dataset.image(episode.get(), step, camera).unwrap());
+                }
+            }
+        });
+}
+
+/// 100,000 episodes, made by the shared data's `make_large.py`.
+fn large() -> Option<PathBuf> {
+    let path = std::env::var_os("GAZELAB_LARGE_DATASET").map(PathBuf::from);
+    if path.is_none() {
+        eprintln!("GAZELAB_LARGE_DATASET names no dataset, skipped: large");
+    }
+    path
+}
+
+#[divan::bench(sample_count = 10)]
+fn open_large(bencher: Bencher) {
+    let Some(path) = large() else { return };
+    bencher.bench_local(|| open(black_box(&path)).unwrap());
+}
+
+#[divan::bench]
+fn random_frame_of_large(bencher: Bencher) {
+    let Some(path) = large() else { return };
+    let (dataset, at) = (open(&path).unwrap(), Cell::new(0));
+    bencher.bench_local(|| {
+        at.set((at.get() + 7919) % dataset.info().episodes);
+        dataset.image(at.get(), 0, 0).unwrap()
+    });
+}
+
+fn main() {
+    divan::main();
+}

@@ -1,13 +1,13 @@
 //! What a slider move costs on the frame in view, and what the dataset-wide numbers cost behind it.
 //!
 //! `cargo bench -p grounding`
-#![allow(missing_docs, reason = "criterion's macros")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "bench")]
 
+use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::AtomicBool;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use divan::Bencher;
 use grounding::{
     Grid, HeadMaps, HeadSelection, Rect, Sample, evaluate, evaluate_scored, gaze, score_heads,
     score_samples, select_heads,
@@ -48,69 +48,81 @@ const MODELS: [(usize, usize, Grid); 3] = [
     (24, 14, Grid::new(27, 27)),
 ];
 
-fn slider(c: &mut Criterion) {
-    let selection = HeadSelection::default();
-    for (n_layers, n_heads, grid) in MODELS {
-        let name = format!("{n_layers}x{n_heads} heads, {} patches", grid.len());
-        let maps = frame(grid, n_layers, n_heads, 1);
-        let scores = score_heads(&maps, &selection).unwrap();
-        let heads = select_heads(std::slice::from_ref(&scores), &selection)
-            .unwrap()
-            .heads;
-        c.bench_with_input(BenchmarkId::new("score", &name), &maps, |b, maps| {
-            b.iter(|| score_heads(black_box(maps), &selection).unwrap());
-        });
-        c.bench_with_input(
-            BenchmarkId::new("heat map, mask and box", &name),
-            &maps,
-            |b, maps| {
-                b.iter(|| gaze(black_box(maps), &heads, &selection).unwrap());
-            },
-        );
-        c.bench_with_input(BenchmarkId::new("slider move", &name), &maps, |b, maps| {
-            b.iter(|| {
-                let scores = score_heads(black_box(maps), &selection).unwrap();
-                let heads = select_heads(&[scores], &selection).unwrap().heads;
-                gaze(maps, &heads, &selection).unwrap()
-            });
-        });
+/// A model and a number of frames, as the bench prints it.
+#[derive(Clone, Copy)]
+struct Case {
+    frames: u64,
+    n_layers: usize,
+    n_heads: usize,
+    grid: Grid,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frames, n_layers, n_heads, grid } = self;
+        write!(f, "{frames} × {n_layers}×{n_heads} heads, {} patches", grid.len())
     }
 }
 
-fn dataset(c: &mut Criterion) {
-    let selection = HeadSelection::default();
-    let go_on = AtomicBool::new(false);
-    let mut group = c.benchmark_group("dataset");
-    group.sample_size(10);
-    for (frames, (n_layers, n_heads, grid)) in [(2000, MODELS[0]), (200, MODELS[1])] {
-        let samples: Vec<Sample> = (0..frames)
-            .map(|seed| Sample {
-                maps: frame(grid, n_layers, n_heads, seed),
-                truth: Some(Rect::new(0.2, 0.3, 0.5, 0.6)),
-            })
-            .collect();
-        let name = format!(
-            "{frames} frames of {n_layers}x{n_heads} heads, {} patches",
-            grid.len()
-        );
-        group.bench_with_input(
-            BenchmarkId::new("evaluate", &name),
-            &samples,
-            |b, samples| {
-                b.iter(|| evaluate(samples, &selection, &go_on).unwrap());
-            },
-        );
-        let scores = score_samples(&samples, &selection, &go_on).unwrap();
-        group.bench_with_input(
-            BenchmarkId::new("evaluate, scores known", &name),
-            &samples,
-            |b, samples| {
-                b.iter(|| evaluate_scored(samples, &scores, &selection, &go_on).unwrap());
-            },
-        );
+impl Case {
+    const fn new(frames: u64, (n_layers, n_heads, grid): (usize, usize, Grid)) -> Self {
+        Self { frames, n_layers, n_heads, grid }
     }
-    group.finish();
+
+    fn frame(&self, seed: u64) -> HeadMaps {
+        frame(self.grid, self.n_layers, self.n_heads, seed)
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        (0..self.frames)
+            .map(|seed| Sample { maps: self.frame(seed), truth: Some(Rect::new(0.2, 0.3, 0.5, 0.6)) })
+            .collect()
+    }
 }
 
-criterion_group!(benches, slider, dataset);
-criterion_main!(benches);
+/// What a slider of the head scores recomputes on the frame in view.
+const FRAMES: [Case; 3] = [Case::new(1, MODELS[0]), Case::new(1, MODELS[1]), Case::new(1, MODELS[2])];
+
+/// What follows in the background.
+const DATASETS: [Case; 2] = [Case::new(2000, MODELS[0]), Case::new(200, MODELS[1])];
+
+#[divan::bench(args = FRAMES)]
+fn score(bencher: Bencher, case: Case) {
+    let (maps, selection) = (case.frame(1), HeadSelection::default());
+    bencher.bench_local(|| score_heads(black_box(&maps), &selection).unwrap());
+}
+
+#[divan::bench(args = FRAMES)]
+fn heat_map_mask_and_box(bencher: Bencher, case: Case) {
+    let (maps, selection) = (case.frame(1), HeadSelection::default());
+    let scores = score_heads(&maps, &selection).unwrap();
+    let heads = select_heads(&[scores], &selection).unwrap().heads;
+    bencher.bench_local(|| gaze(black_box(&maps), &heads, &selection).unwrap());
+}
+
+#[divan::bench(args = FRAMES)]
+fn slider_move(bencher: Bencher, case: Case) {
+    let (maps, selection) = (case.frame(1), HeadSelection::default());
+    bencher.bench_local(|| {
+        let scores = score_heads(black_box(&maps), &selection).unwrap();
+        let heads = select_heads(&[scores], &selection).unwrap().heads;
+        gaze(&maps, &heads, &selection).unwrap()
+    });
+}
+
+#[divan::bench(args = DATASETS, sample_count = 10)]
+fn evaluate_dataset(bencher: Bencher, case: Case) {
+    let (samples, selection, go_on) = (case.samples(), HeadSelection::default(), AtomicBool::new(false));
+    bencher.bench_local(|| evaluate(&samples, &selection, &go_on).unwrap());
+}
+
+#[divan::bench(args = DATASETS, sample_count = 10)]
+fn evaluate_dataset_scores_known(bencher: Bencher, case: Case) {
+    let (samples, selection, go_on) = (case.samples(), HeadSelection::default(), AtomicBool::new(false));
+    let scores = score_samples(&samples, &selection, &go_on).unwrap();
+    bencher.bench_local(|| evaluate_scored(&samples, &scores, &selection, &go_on).unwrap());
+}
+
+fn main() {
+    divan::main();
+}

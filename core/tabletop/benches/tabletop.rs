@@ -1,8 +1,7 @@
 //! Speed of the benchmark: `cargo bench -p tabletop`.
 
-#![allow(missing_docs, reason = "a bench has no API")]
-
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use divan::Bencher;
+use divan::counter::ItemsCount;
 use std::hint::black_box;
 use tabletop::{Camera, Environment, Expert, Generated, Recipe, Suite, World};
 
@@ -34,39 +33,43 @@ impl Player {
     }
 }
 
-fn speed(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("control steps on one thread");
-    group.throughput(Throughput::Elements(1));
+/// One item is one control step, on one thread.
+#[divan::bench]
+fn physics_only(bencher: Bencher) {
     let mut player = Player::new(0);
-    group.bench_function("physics only", |b| b.iter(|| player.step()));
-    group.bench_function("physics and both cameras", |b| {
-        b.iter(|| {
-            player.step();
-            black_box(player.world.observe())
-        });
-    });
-    group.bench_function("static camera only", |b| {
-        b.iter(|| black_box(player.world.render(Camera::Static)));
-    });
-    group.bench_function("gripper camera only", |b| {
-        b.iter(|| black_box(player.world.render(Camera::Gripper)));
-    });
-    group.finish();
-
-    let mut group = criterion.benchmark_group("expert episodes on all threads");
-    let episodes = 300;
-    group.sample_size(10);
-    group.throughput(Throughput::Elements(episodes as u64));
-    group.bench_function("simulate 300", |b| {
-        b.iter(|| {
-            Generated::new(Recipe {
-                episodes,
-                ..Recipe::default()
-            })
-        });
-    });
-    group.finish();
+    bencher.counter(ItemsCount::new(1u32)).bench_local(|| player.step());
 }
 
-criterion_group!(benches, speed);
-criterion_main!(benches);
+#[divan::bench]
+fn physics_and_both_cameras(bencher: Bencher) {
+    let mut player = Player::new(0);
+    bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
+        player.step();
+        black_box(player.world.observe())
+    });
+}
+
+#[divan::bench]
+fn static_camera_only(bencher: Bencher) {
+    let player = Player::new(0);
+    bencher.bench_local(|| player.world.render(Camera::Static));
+}
+
+#[divan::bench]
+fn gripper_camera_only(bencher: Bencher) {
+    let player = Player::new(0);
+    bencher.bench_local(|| player.world.render(Camera::Gripper));
+}
+
+/// One item is one episode of the expert, on all threads.
+#[divan::bench(sample_count = 10)]
+fn simulate_expert_episodes(bencher: Bencher) {
+    let episodes = 300;
+    bencher
+        .counter(ItemsCount::new(episodes))
+        .bench_local(|| Generated::new(Recipe { episodes, ..Recipe::default() }));
+}
+
+fn main() {
+    divan::main();
+}
