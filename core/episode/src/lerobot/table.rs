@@ -17,6 +17,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,12 +44,11 @@ impl Table {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let source = Arc::new(Source::open(path)?);
         check_frame(&source)?;
-        let fail =
-            |e: ParquetError| Error::malformed(path, format!("the footer cannot be read: {e}"));
         // The embedded Arrow schema is one more thing to parse and says nothing that is needed here.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata =
-            ArrowReaderMetadata::load(&Pages(Arc::clone(&source)), options).map_err(fail)?;
+            caught(|| ArrowReaderMetadata::load(&Pages(Arc::clone(&source)), options))
+                .map_err(|e| Error::malformed(path, format!("the footer cannot be read: {e}")))?;
         let mut starts = vec![0u64];
         let mut end = 0u64;
         for (at, group) in metadata.metadata().row_groups().iter().enumerate() {
@@ -162,23 +162,24 @@ impl Table {
         let to_usize = |row: u64| {
             usize::try_from(row).map_err(|_| self.fail("too many rows for this machine"))
         };
-        let range = to_usize(rows.start.saturating_sub(first))?
-            ..to_usize(rows.end.min(first + total).saturating_sub(first))?;
+        let end = to_usize(rows.end.saturating_sub(first).min(total))?;
+        let start = to_usize(rows.start.saturating_sub(first))?.min(end);
         let selection =
-            RowSelection::from_consecutive_ranges(std::iter::once(range), to_usize(total)?);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            Pages(Arc::clone(&self.source)),
-            self.metadata.clone(),
-        )
-        .with_projection(mask)
-        .with_row_groups(groups.collect())
-        .with_row_selection(selection)
-        .with_batch_size(batch)
-        .build()
-        .map_err(|e| self.fail(e))?;
+            RowSelection::from_consecutive_ranges(std::iter::once(start..end), to_usize(total)?);
+        let pages = Pages(Arc::clone(&self.source));
+        let build = || {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(pages, self.metadata.clone())
+                .with_projection(mask)
+                .with_row_groups(groups.collect())
+                .with_row_selection(selection)
+                .with_batch_size(batch)
+                .build()
+        };
+        let reader =
+            caught(build).map_err(|e| self.fail(format!("the rows cannot be read: {e}")))?;
         Ok(Batches {
             table: self,
-            reader,
+            reader: Some(reader),
         })
     }
 
@@ -197,18 +198,37 @@ impl Table {
     }
 }
 
-/// Batches of rows, each checked.
+/// Batches of rows; ends after the first fault.
 pub(super) struct Batches<'a> {
     table: &'a Table,
-    reader: ParquetRecordBatchReader,
+    reader: Option<ParquetRecordBatchReader>,
 }
 
 impl Iterator for Batches<'_> {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
+        let reader = self.reader.as_mut()?;
+        let batch = caught(|| reader.next().transpose().map_err(ParquetError::from)).transpose()?;
+        if batch.is_err() {
+            self.reader = None;
+        }
         Some(batch.map_err(|e| self.table.fail(format!("the rows cannot be read: {e}"))))
+    }
+}
+
+/// Runs a part of the parquet library, which asserts some things about a file instead of returning an error (levels
+/// that disagree with the number of rows, for one). What it was working on must not be used after a panic.
+fn caught<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
+    match panic::catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(payload) => {
+            let said = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+            let said = said
+                .or_else(|| payload.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            Err(format!("the file contradicts itself ({said})"))
+        }
     }
 }
 
