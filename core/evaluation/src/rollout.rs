@@ -126,7 +126,6 @@ pub fn evaluate(
 
 /// The benchmark's camera for each of the policy's.
 fn cameras(config: &VlaConfig) -> Result<Vec<Camera>> {
-    let fail = |why: String| Err(Error::Foreign(why));
     let has = [
         (
             "numbers in an action",
@@ -141,7 +140,9 @@ fn cameras(config: &VlaConfig) -> Result<Vec<Camera>> {
     ];
     for (what, policy, benchmark) in has {
         if policy != benchmark {
-            return fail(format!("it has {policy} {what}, the benchmark {benchmark}"));
+            return Err(Error::Foreign(format!(
+                "it has {policy} {what}, the benchmark {benchmark}"
+            )));
         }
     }
     config
@@ -154,11 +155,11 @@ fn cameras(config: &VlaConfig) -> Result<Vec<Camera>> {
                 .and_then(|index| Camera::ALL.get(index));
             match known {
                 Some(&camera) => Ok(camera),
-                None => fail(format!(
+                None => Err(Error::Foreign(format!(
                     "it looks through camera \"{}\", the benchmark has {}",
                     wanted.name,
                     CAMERAS.map(|(name, ..)| name).join(" and ")
-                )),
+                ))),
             }
         })
         .collect()

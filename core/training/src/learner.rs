@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use model::{AdamW, Batch, Criterion, CriterionState, Inputs, Sample, Vla, load_model, save_model};
+use model::optim::AdamW;
+use model::{Batch, Criterion, CriterionState, Inputs, Sample, Vla, load_model, save_model};
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::Corpus;

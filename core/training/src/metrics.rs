@@ -33,6 +33,8 @@ pub struct MetricRow {
     pub lr: f64,
     /// Speed since the line before.
     pub steps_per_s: f64,
+    /// Share of the time since the line before that was spent waiting for data; near 0 when batches are ready in time.
+    pub data_wait: f64,
     /// When the step ended, in milliseconds since 1970.
     pub time: u64,
 }

@@ -9,14 +9,12 @@ use rand_chacha::ChaCha8Rng;
 /// What a stream is used for; streams of different purposes never meet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// Initial weights.
-    Weights = 1,
     /// Which frames are in a batch, and their colours.
-    Batch = 2,
+    Batch = 1,
     /// Random masks and what else the objective draws.
-    Objective = 3,
+    Objective = 2,
     /// Which episodes the normalisation is measured on.
-    Statistics = 4,
+    Statistics = 3,
 }
 
 /// The generator of `purpose` at `step`.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use episode::{DatasetInfo, SharedDataset};
 use grounding::HeadSelection;
-use model::{AdamWConfig, Attention, DeviceChoice, Labels, Objective, Size};
+use model::optim::AdamWConfig;
+use model::{Attention, DeviceChoice, Labels, Objective, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

@@ -115,10 +115,11 @@ struct Trainer<'a> {
     clock: Clock,
 }
 
-/// Measures speed between two lines of metrics, pauses left out.
+/// Measures speed between two lines of metrics. Pauses, checkpoints and early errors are left out of the next line.
 struct Clock {
     since: Instant,
     steps: u64,
+    waited: Duration,
 }
 
 impl Clock {
@@ -126,13 +127,19 @@ impl Clock {
         Self {
             since: Instant::now(),
             steps: 0,
+            waited: Duration::ZERO,
         }
     }
 
-    fn speed(&mut self) -> f64 {
-        let speed = self.steps as f64 / self.since.elapsed().as_secs_f64().max(1e-9);
+    /// Steps per second and the share of time spent waiting for data since the last call.
+    fn read(&mut self) -> (f64, f64) {
+        let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
+        let read = (
+            self.steps as f64 / seconds,
+            self.waited.as_secs_f64() / seconds,
+        );
         *self = Self::start();
-        speed
+        read
     }
 }
 
@@ -201,7 +208,9 @@ impl<'a> Trainer<'a> {
                 self.enter(State::Stopped)?;
                 return Ok(State::Stopped);
             }
+            let asked = Instant::now();
             let samples = batches.next()?;
+            self.clock.waited += asked.elapsed();
             let report;
             (learner, report) = learner.learn(&samples, &self.corpus, &spec)?;
             self.clock.steps += 1;
@@ -258,7 +267,7 @@ impl<'a> Trainer<'a> {
         if !(step == 1 || step.is_multiple_of(control.log_every) || early_due || last) {
             return Ok(());
         }
-        let steps_per_s = self.clock.speed();
+        let (steps_per_s, data_wait) = self.clock.read();
         let early_error = if early_due {
             early_error(learner, &self.early)?
         } else {
@@ -273,11 +282,13 @@ impl<'a> Trainer<'a> {
             grad_norm: report.grad_norm,
             lr: report.lr,
             steps_per_s,
+            data_wait,
             time: now_ms(),
         };
         self.metrics.append(&row)?;
         self.reporter.progress(step, Some(steps_per_s));
         (self.on_event)(Event::Row(&row));
+        self.clock = Clock::start();
         Ok(())
     }
 
@@ -294,6 +305,7 @@ impl<'a> Trainer<'a> {
         let folder = learner.save(self.run)?;
         prune(self.run, self.steering.control().keep_checkpoints)?;
         (self.on_event)(Event::Checkpoint(step, &folder));
+        self.clock = Clock::start();
         Ok(())
     }
 

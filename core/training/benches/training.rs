@@ -1,0 +1,80 @@
+//! Speed of the whole training loop, and where its time goes: `cargo bench -p training`.
+//!
+//! Prints one line per objective: steps per second of `nano` on generated tabletop data with batch 32, and the share
+//! of time the loop waited for data. The first steps, which fill caches, are left out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench may fail loudly"
+)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use training::{Event, RunDir, RunRequest, RunSpec, train_until};
+
+/// Same allocator as the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WARM_UP: u64 = 20;
+const MEASURED: Duration = Duration::from_secs(15);
+
+fn main() {
+    // `cargo bench` and `cargo test --benches` pass options for harnesses that this bench does not have.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    for objective in ["action", "mae:random", "mae:selected"] {
+        if wanted.is_empty() || wanted.iter().any(|word| objective.contains(word.as_str())) {
+            measure(objective);
+        }
+    }
+}
+
+fn measure(objective: &str) {
+    let root = tempfile::tempdir().unwrap();
+    let mut spec = RunSpec::from_request(&RunRequest {
+        objective,
+        size: "nano",
+        data: "tabletop:object+spatial+goal?episodes=6000&seed=1",
+        cameras: Vec::new(),
+        steps: Some(1_000_000),
+        seed: 1,
+        device: "cpu",
+    })
+    .unwrap();
+    if let model::Objective::Mae(mae) = &mut spec.objective {
+        mae.warmup_share = 0.0;
+    }
+    spec.early_every = 0;
+    spec.probes = 0;
+    let run = RunDir::create(&root.path().join("run"), &spec).unwrap();
+    let enough = AtomicBool::new(false);
+    let mut started = None;
+    let (mut steps, mut waited) = (0.0, 0.0);
+    train_until(&run, None, &enough, &mut |event| {
+        let Event::Row(row) = event else { return };
+        if row.step < WARM_UP {
+            return;
+        }
+        let started = *started.get_or_insert_with(Instant::now);
+        if row.step > WARM_UP {
+            let seconds = spec.log_every as f64 / row.steps_per_s;
+            steps += spec.log_every as f64;
+            waited += seconds * row.data_wait;
+            if started.elapsed() >= MEASURED {
+                let total = started.elapsed().as_secs_f64();
+                println!(
+                    "{objective:<14} {:6.2} steps/s, {:4.1} % waiting for data, {steps} steps in {total:.1} s",
+                    steps / total,
+                    100.0 * waited / total,
+                );
+                enough.store(true, Ordering::Relaxed);
+            }
+        }
+    })
+    .unwrap();
+}
