@@ -19,7 +19,12 @@ use crate::{ground, log, opening, runs};
 
 /// A workbench for researchers who debug where a robot policy looks.
 #[derive(Debug, Parser)]
-#[command(name = "gazelab", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(
+    name = "gazelab",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 110
+)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -263,7 +268,9 @@ fn message(error: &anyhow::Error) -> String {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
 
@@ -274,7 +281,10 @@ impl Cli {
             if threads == 0 {
                 bail!("--threads must be at least 1");
             }
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global()
+                .context("cannot start the threads")?;
         }
         let is_window = matches!(self.verb, None | Some(Verb::Walk(_)));
         let memory = log::install(is_window);
@@ -286,8 +296,18 @@ impl Cli {
                     false => self.path,
                 };
                 let device = device.unwrap_or_default();
-                let options = Options { open, settings, warning, log: memory, device };
-                window::open(Opening { options, started, time_first_frame: self.time_first_frame })
+                let options = Options {
+                    open,
+                    settings,
+                    warning,
+                    log: memory,
+                    device,
+                };
+                window::open(Opening {
+                    options,
+                    started,
+                    time_first_frame: self.time_first_frame,
+                })
             }
             Some(Verb::Walk(args)) => crate::walk::walk(Walk {
                 out: args.out,
@@ -297,9 +317,29 @@ impl Cli {
                 log: memory,
             }),
             Some(Verb::Data(Data::Info { path, json })) => data_info(&path, json),
-            Some(Verb::Data(Data::Record { suite, episodes, env, seed, no_noise, out })) => {
-                let noise = if no_noise { None } else { Some(Default::default()) };
-                data_record(&tabletop::RecordOptions { suite, env, episodes, seed, noise }, &out)
+            Some(Verb::Data(Data::Record {
+                suite,
+                episodes,
+                env,
+                seed,
+                no_noise,
+                out,
+            })) => {
+                let noise = if no_noise {
+                    None
+                } else {
+                    Some(Default::default())
+                };
+                data_record(
+                    &tabletop::RecordOptions {
+                        suite,
+                        env,
+                        episodes,
+                        seed,
+                        noise,
+                    },
+                    &out,
+                )
             }
             Some(Verb::Train(train)) => train.run(device),
             Some(Verb::Run(run)) => run.run(),
@@ -307,7 +347,7 @@ impl Cli {
             Some(Verb::Ground(ground)) => ground.run(device.unwrap_or_default()),
             Some(Verb::Figure(figure)) => {
                 let recipe = figure::Recipe::load(&figure.recipe)?;
-                crate::panes::figure::export(&recipe, &figure.out)
+                crate::figure_job::export(&recipe, &figure.out, &Default::default())
             }
         }
     }
@@ -343,11 +383,23 @@ fn data_info(path: &str, json: bool) -> anyhow::Result<()> {
         say(format_args!("rate          {fps} steps/s"))?;
     }
     for camera in &info.cameras {
-        say(format_args!("camera        {} {} × {} px", camera.name, camera.width, camera.height))?;
+        say(format_args!(
+            "camera        {} {} × {} px",
+            camera.name, camera.width, camera.height
+        ))?;
     }
-    say(format_args!("actions       {}", info.action_names.join(", ")))?;
-    say(format_args!("states        {}", info.state_names.join(", ")))?;
-    say(format_args!("exact masks   {}", if info.has_masks { "yes" } else { "no" }))?;
+    say(format_args!(
+        "actions       {}",
+        info.action_names.join(", ")
+    ))?;
+    say(format_args!(
+        "states        {}",
+        info.state_names.join(", ")
+    ))?;
+    say(format_args!(
+        "exact masks   {}",
+        if info.has_masks { "yes" } else { "no" }
+    ))?;
     for instruction in &info.instructions {
         say(format_args!("instruction   {instruction}"))?;
     }
@@ -363,7 +415,10 @@ fn data_record(options: &tabletop::RecordOptions, out: &Path) -> anyhow::Result<
     let total = options.episodes;
     tabletop::record(options, out, &mut |done| {
         if done % 50 == 0 || done == total {
-            eprintln!("{done} of {total} episodes, {:.0} s", start.elapsed().as_secs_f64());
+            eprintln!(
+                "{done} of {total} episodes, {:.0} s",
+                start.elapsed().as_secs_f64()
+            );
         }
         !interrupt.load(std::sync::atomic::Ordering::Relaxed)
     })?;
@@ -378,17 +433,29 @@ impl Train {
             (None, None) => bail!("name a run directory, or --data and --out for a new one"),
         };
         let total = run.spec().schedule.steps;
-        eprintln!("{}: {total} steps, {}", run.spec().name, run.path().display());
+        eprintln!(
+            "{}: {total} steps, {}",
+            run.spec().name,
+            run.path().display()
+        );
         let mut on_event = |event: Event<'_>| {
             // A trainer whose terminal went away trains on; there is nobody to tell.
             let _ = match event {
                 Event::Device(name, 0) => say(format_args!("computing on {name}")),
-                Event::Device(name, step) => say(format_args!("computing on {name}, going on after step {step}")),
+                Event::Device(name, step) => say(format_args!(
+                    "computing on {name}, going on after step {step}"
+                )),
                 Event::State(state) => say(format_args!("{state:?}")),
                 Event::Row(row) => {
                     let left = (total.saturating_sub(row.step)) as f64 / row.steps_per_s.max(1e-9);
-                    let mae = row.mae_loss.map(|loss| format!("  mae {loss:.4}")).unwrap_or_default();
-                    let early = row.early_error.map(|error| format!("  early error {error:.3}")).unwrap_or_default();
+                    let mae = row
+                        .mae_loss
+                        .map(|loss| format!("  mae {loss:.4}"))
+                        .unwrap_or_default();
+                    let early = row
+                        .early_error
+                        .map(|error| format!("  early error {error:.3}"))
+                        .unwrap_or_default();
                     say(format_args!(
                         "step {:>7} of {total}  loss {:.4}  action {:.4}{mae}{early}  {:.1} steps/s  {} left",
                         row.step,
@@ -398,7 +465,9 @@ impl Train {
                         crate::widgets::duration_text(left),
                     ))
                 }
-                Event::Checkpoint(step, path) => say(format_args!("checkpoint {step}: {}", path.display())),
+                Event::Checkpoint(step, path) => {
+                    say(format_args!("checkpoint {step}: {}", path.display()))
+                }
             };
         };
         training::train(&run, device, &mut on_event)?;
@@ -406,7 +475,10 @@ impl Train {
     }
 
     fn spec(&self, device: Option<DeviceChoice>) -> anyhow::Result<RunSpec> {
-        let data = self.data.as_deref().context("say what to train on with --data")?;
+        let data = self
+            .data
+            .as_deref()
+            .context("say what to train on with --data")?;
         let mut spec = RunSpec::from_request(&RunRequest {
             objective: &self.objective,
             size: &self.size,
@@ -446,10 +518,17 @@ impl Run {
         if args.json {
             return print_json(&run_json(&run, &status)?);
         }
-        say(format_args!("{}, step {} of {}", status.state, status.step, status.steps))?;
+        say(format_args!(
+            "{}, step {} of {}",
+            status.state, status.step, status.steps
+        ))?;
         if status.state == State::Running {
             let left = status.seconds_left().map(crate::widgets::duration_text);
-            say(format_args!("{:.1} steps/s, {} left", status.steps_per_s, left.unwrap_or_else(|| "unknown time".into())))?;
+            say(format_args!(
+                "{:.1} steps/s, {} left",
+                status.steps_per_s,
+                left.unwrap_or_else(|| "unknown time".into())
+            ))?;
         }
         if !status.device.is_empty() {
             say(format_args!("on {} of {}", status.device, status.host))?;
@@ -458,7 +537,10 @@ impl Run {
             say(format_args!("checkpoint {step}: {}", path.display()))?;
         }
         for (depth, cause) in status.error.iter().flatten().enumerate() {
-            say(format_args!("{}{cause}", if depth == 0 { "" } else { "caused by " }))?;
+            say(format_args!(
+                "{}{cause}",
+                if depth == 0 { "" } else { "caused by " }
+            ))?;
         }
         Ok(())
     }
@@ -467,7 +549,11 @@ impl Run {
 /// What `run status --json` prints: the status with the run's name, its wish and its checkpoints.
 fn run_json(run: &RunDir, status: &training::Status) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(status)?;
-    let checkpoints: Vec<u64> = run.checkpoints()?.into_iter().map(|(step, _)| step).collect();
+    let checkpoints: Vec<u64> = run
+        .checkpoints()?
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect();
     if let Value::Object(map) = &mut value {
         map.insert("name".into(), json!(run.spec().name));
         map.insert("wish".into(), serde_json::to_value(run.control()?.wish)?);
@@ -484,9 +570,15 @@ pub(crate) fn checkpoint_of(path: &Path) -> anyhow::Result<PathBuf> {
         opening::Kind::Model if path.is_dir() => Ok(path.to_owned()),
         opening::Kind::Model => Ok(path.parent().unwrap_or(Path::new(".")).to_owned()),
         opening::Kind::Run => {
-            let run = RunDir::open(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) })?;
+            let run = RunDir::open(if path.is_dir() {
+                path
+            } else {
+                path.parent().unwrap_or(Path::new("."))
+            })?;
             let latest = run.latest_checkpoint()?;
-            Ok(latest.with_context(|| format!("the run has no checkpoint yet: {}", path.display()))?.1)
+            Ok(latest
+                .with_context(|| format!("the run has no checkpoint yet: {}", path.display()))?
+                .1)
         }
         _ => bail!("not a run directory or a checkpoint: {}", path.display()),
     }
@@ -514,7 +606,11 @@ impl Eval {
             let path = report.save(&folder)?;
             eprintln!("saved: {}", path.display());
         }
-        if self.json { print_json(&report) } else { print_eval(&report) }
+        if self.json {
+            print_json(&report)
+        } else {
+            print_eval(&report)
+        }
     }
 }
 
@@ -522,24 +618,56 @@ impl Eval {
 fn eval_folder(checkpoint: &Path) -> Option<PathBuf> {
     let checkpoint = opening::absolute(checkpoint);
     let run = checkpoint.parent()?.parent()?;
-    RunDir::is_run(run).then(|| run.join("eval").join(checkpoint.file_name().unwrap_or_default()))
+    RunDir::is_run(run).then(|| {
+        run.join("eval")
+            .join(checkpoint.file_name().unwrap_or_default())
+    })
 }
 
 fn print_eval(report: &evaluation::Report) -> anyhow::Result<()> {
     let percent = |rate: f64, [low, high]: [f64; 2]| {
-        format!("{:.1} % (95 % interval {:.1} to {:.1} %)", 100.0 * rate, 100.0 * low, 100.0 * high)
+        format!(
+            "{:.1} % (95 % interval {:.1} to {:.1} %)",
+            100.0 * rate,
+            100.0 * low,
+            100.0 * high
+        )
     };
-    say(format_args!("suite {}, environment {}, {} episodes, seed {}", report.suite, report.env, report.episodes, report.seed))?;
-    say(format_args!("success          {}", percent(report.success_rate, report.success_interval)))?;
-    say(format_args!("wrong object     {:.1} %", 100.0 * report.wrong_object_rate))?;
-    say(format_args!("wrong goal       {:.1} %", 100.0 * report.wrong_goal_rate))?;
+    say(format_args!(
+        "suite {}, environment {}, {} episodes, seed {}",
+        report.suite, report.env, report.episodes, report.seed
+    ))?;
+    say(format_args!(
+        "success          {}",
+        percent(report.success_rate, report.success_interval)
+    ))?;
+    say(format_args!(
+        "wrong object     {:.1} %",
+        100.0 * report.wrong_object_rate
+    ))?;
+    say(format_args!(
+        "wrong goal       {:.1} %",
+        100.0 * report.wrong_goal_rate
+    ))?;
     if let Some(swapped) = &report.swapped {
-        say(format_args!("under another instruction, {} episodes", swapped.episodes))?;
-        say(format_args!("  does the new   {}", percent(swapped.other_rate, swapped.other_interval)))?;
-        say(format_args!("  does the old   {}", percent(swapped.original_rate, swapped.original_interval)))?;
+        say(format_args!(
+            "under another instruction, {} episodes",
+            swapped.episodes
+        ))?;
+        say(format_args!(
+            "  does the new   {}",
+            percent(swapped.other_rate, swapped.other_interval)
+        ))?;
+        say(format_args!(
+            "  does the old   {}",
+            percent(swapped.original_rate, swapped.original_interval)
+        ))?;
     }
     for (task, count) in &report.per_task {
-        say(format_args!("{:>3} of {:>3}  {task}", count.successes, count.attempts))?;
+        say(format_args!(
+            "{:>3} of {:>3}  {task}",
+            count.successes, count.attempts
+        ))?;
     }
     Ok(())
 }
@@ -548,7 +676,12 @@ impl Ground {
     fn run(self, device: DeviceChoice) -> anyhow::Result<()> {
         let request = ground::Request {
             path: self.path,
-            selection: self.selection.as_deref().map(ground::read_selection).transpose()?.unwrap_or_default(),
+            selection: self
+                .selection
+                .as_deref()
+                .map(ground::read_selection)
+                .transpose()?
+                .unwrap_or_default(),
             data: self.data,
             boxes: self.boxes,
             camera: self.camera,
@@ -556,13 +689,22 @@ impl Ground {
             device,
         };
         let report = ground::ground(&request)?;
-        if self.json { print_json(&report.json()) } else { say(format_args!("{report}")) }
+        if self.json {
+            print_json(&report.json())
+        } else {
+            say(format_args!("{report}"))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use clap::CommandFactory as _;
 
@@ -577,22 +719,49 @@ mod tests {
     fn verbs_and_paths_do_not_get_in_each_others_way() {
         let parse = |args: &[&str]| Cli::try_parse_from([&["gazelab"], args].concat());
         assert!(parse(&[]).unwrap().verb.is_none());
-        assert_eq!(parse(&["some/folder"]).unwrap().path.as_deref(), Some("some/folder"));
-        assert!(matches!(parse(&["data", "info", "x", "--json"]).unwrap().verb, Some(Verb::Data(_))));
-        assert!(matches!(parse(&["train", "R"]).unwrap().verb, Some(Verb::Train(_))));
+        assert_eq!(
+            parse(&["some/folder"]).unwrap().path.as_deref(),
+            Some("some/folder")
+        );
+        assert!(matches!(
+            parse(&["data", "info", "x", "--json"]).unwrap().verb,
+            Some(Verb::Data(_))
+        ));
+        assert!(matches!(
+            parse(&["train", "R"]).unwrap().verb,
+            Some(Verb::Train(_))
+        ));
         assert!(parse(&["train"]).is_err());
         assert!(parse(&["train", "R", "--out", "S"]).is_err());
-        assert!(parse(&["train", "--out", "S"]).is_err(), "a new run needs data");
+        assert!(
+            parse(&["train", "--out", "S"]).is_err(),
+            "a new run needs data"
+        );
         let new = "train --size nano --objective mae:selected --data D --steps 50 --seed 1 --device cpu --out R";
         assert!(parse(&new.split(' ').collect::<Vec<_>>()).is_ok());
-        assert!(parse(&["eval", "R", "--suite", "object", "--episodes", "3", "--seed", "7", "--json"]).is_ok());
+        assert!(
+            parse(&[
+                "eval",
+                "R",
+                "--suite",
+                "object",
+                "--episodes",
+                "3",
+                "--seed",
+                "7",
+                "--json"
+            ])
+            .is_ok()
+        );
         assert!(parse(&["--device", "tpu"]).is_err());
     }
 
     #[test]
     fn messages_do_not_repeat_themselves() {
         let inner = std::io::Error::other("disk full");
-        let error = anyhow::Error::new(inner).context("cannot write: disk full: a.ron").context("no figure");
+        let error = anyhow::Error::new(inner)
+            .context("cannot write: disk full: a.ron")
+            .context("no figure");
         assert_eq!(message(&error), "no figure: cannot write: disk full: a.ron");
     }
 }

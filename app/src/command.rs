@@ -242,8 +242,15 @@ pub enum Menu {
 
 impl Menu {
     /// Every menu in the order of the bar.
-    pub const ALL: [Self; 7] =
-        [Self::File, Self::Edit, Self::Go, Self::Attention, Self::Run, Self::View, Self::Help];
+    pub const ALL: [Self; 7] = [
+        Self::File,
+        Self::Edit,
+        Self::Go,
+        Self::Attention,
+        Self::Run,
+        Self::View,
+        Self::Help,
+    ];
 
     /// The title in the bar.
     pub fn label(self) -> &'static str {
@@ -363,53 +370,156 @@ impl Command {
                 "Choose a folder with LeRobot v3 or RLDS trajectories",
                 ctrl(Key::O),
             ),
-            C::OpenRun => {
-                (M::File, "Open run…", "Choose a run directory and look through its checkpoints", ctrl(Key::R))
-            }
+            C::OpenRun => (
+                M::File,
+                "Open run…",
+                "Choose a run directory and look through its checkpoints",
+                ctrl(Key::R),
+            ),
             C::OpenCapture => (
                 M::File,
                 "Open capture…",
                 "Choose an attention capture (attncap/1, .safetensors) recorded from any model",
                 None,
             ),
-            C::OpenBoxes => (M::File, "Open boxes…", "Choose a JSON file of detector boxes to compare with", None),
-            C::TypePath => (M::File, "Open path…", "Type or paste the path of anything that can be opened", ctrl(Key::L)),
-            C::NewSession => (M::File, "New session", "Close everything and start from the welcome screen", ctrl(Key::N)),
-            C::OpenSession => {
-                (M::File, "Open session…", "Choose a saved session (.ron)", ctrl_shift(Key::O))
-            }
-            C::SaveSession => (M::File, "Save session", "Keep data, model, thresholds and layout in a file", ctrl(Key::S)),
-            C::SaveSessionAs => {
-                (M::File, "Save session as…", "Choose a file for the session", ctrl_shift(Key::S))
-            }
+            C::OpenBoxes => (
+                M::File,
+                "Open boxes…",
+                "Choose a JSON file of detector boxes to compare with",
+                None,
+            ),
+            C::TypePath => (
+                M::File,
+                "Open path…",
+                "Type or paste the path of anything that can be opened",
+                ctrl(Key::L),
+            ),
+            C::NewSession => (
+                M::File,
+                "New session",
+                "Close everything and start from the welcome screen",
+                ctrl(Key::N),
+            ),
+            C::OpenSession => (
+                M::File,
+                "Open session…",
+                "Choose a saved session (.ron)",
+                ctrl_shift(Key::O),
+            ),
+            C::SaveSession => (
+                M::File,
+                "Save session",
+                "Keep data, model, thresholds and layout in a file",
+                ctrl(Key::S),
+            ),
+            C::SaveSessionAs => (
+                M::File,
+                "Save session as…",
+                "Choose a file for the session",
+                ctrl_shift(Key::S),
+            ),
             C::ExportFigure => (
                 M::File,
                 "Export figure…",
                 "Write the current comparison as PDF, SVG or PNG, with its recipe beside it",
                 ctrl(Key::E),
             ),
-            C::Quit => (M::File, "Quit", "Close the window; training runs go on", ctrl(Key::Q)),
-            C::Undo => (M::Edit, "Undo", "Take back the last change of a setting; one drag is one step", ctrl(Key::Z)),
-            C::Redo => (M::Edit, "Redo", "Bring back what was taken back", ctrl_shift(Key::Z)),
-            C::ResetSelection => {
-                (M::Edit, "Reset thresholds", "Put every field of the head selection back to its default", None)
-            }
-            C::TogglePlay => (M::Go, "Play or pause", "Play the episode at its recorded rate", plain(Key::Space)),
-            C::StepBack => (M::Go, "Step back", "Go one step back", plain(Key::ArrowLeft)),
-            C::StepForward => (M::Go, "Step forward", "Go one step on", plain(Key::ArrowRight)),
-            C::JumpBack => (M::Go, "Ten steps back", "Go ten steps back", shift(Key::ArrowLeft)),
-            C::JumpForward => (M::Go, "Ten steps forward", "Go ten steps on", shift(Key::ArrowRight)),
-            C::FirstStep => (M::Go, "First step", "Go to the start of the episode", plain(Key::Home)),
-            C::LastStep => (M::Go, "Last step", "Go to the end of the episode", plain(Key::End)),
-            C::PreviousEpisode => (M::Go, "Previous episode", "Open the episode above in the list", plain(Key::ArrowUp)),
-            C::NextEpisode => (M::Go, "Next episode", "Open the episode below in the list", plain(Key::ArrowDown)),
-            C::NextCamera => (M::Go, "Next camera", "Inspect attention in the next camera", plain(Key::C)),
-            C::PreviousCheckpoint => {
-                (M::Go, "Earlier checkpoint", "Look through the checkpoint before in training time", plain(Key::Comma))
-            }
-            C::NextCheckpoint => {
-                (M::Go, "Later checkpoint", "Look through the checkpoint after in training time", plain(Key::Period))
-            }
+            C::Quit => (
+                M::File,
+                "Quit",
+                "Close the window; training runs go on",
+                ctrl(Key::Q),
+            ),
+            C::Undo => (
+                M::Edit,
+                "Undo",
+                "Take back the last change of a setting; one drag is one step",
+                ctrl(Key::Z),
+            ),
+            C::Redo => (
+                M::Edit,
+                "Redo",
+                "Bring back what was taken back",
+                ctrl_shift(Key::Z),
+            ),
+            C::ResetSelection => (
+                M::Edit,
+                "Reset thresholds",
+                "Put every field of the head selection back to its default",
+                None,
+            ),
+            C::TogglePlay => (
+                M::Go,
+                "Play or pause",
+                "Play the episode at its recorded rate",
+                plain(Key::Space),
+            ),
+            C::StepBack => (
+                M::Go,
+                "Step back",
+                "Go one step back",
+                plain(Key::ArrowLeft),
+            ),
+            C::StepForward => (
+                M::Go,
+                "Step forward",
+                "Go one step on",
+                plain(Key::ArrowRight),
+            ),
+            C::JumpBack => (
+                M::Go,
+                "Ten steps back",
+                "Go ten steps back",
+                shift(Key::ArrowLeft),
+            ),
+            C::JumpForward => (
+                M::Go,
+                "Ten steps forward",
+                "Go ten steps on",
+                shift(Key::ArrowRight),
+            ),
+            C::FirstStep => (
+                M::Go,
+                "First step",
+                "Go to the start of the episode",
+                plain(Key::Home),
+            ),
+            C::LastStep => (
+                M::Go,
+                "Last step",
+                "Go to the end of the episode",
+                plain(Key::End),
+            ),
+            C::PreviousEpisode => (
+                M::Go,
+                "Previous episode",
+                "Open the episode above in the list",
+                plain(Key::ArrowUp),
+            ),
+            C::NextEpisode => (
+                M::Go,
+                "Next episode",
+                "Open the episode below in the list",
+                plain(Key::ArrowDown),
+            ),
+            C::NextCamera => (
+                M::Go,
+                "Next camera",
+                "Inspect attention in the next camera",
+                plain(Key::C),
+            ),
+            C::PreviousCheckpoint => (
+                M::Go,
+                "Earlier checkpoint",
+                "Look through the checkpoint before in training time",
+                plain(Key::Comma),
+            ),
+            C::NextCheckpoint => (
+                M::Go,
+                "Later checkpoint",
+                "Look through the checkpoint after in training time",
+                plain(Key::Period),
+            ),
             C::ToggleFollow => (
                 M::Go,
                 "Follow latest checkpoint",
@@ -422,60 +532,165 @@ impl Command {
                 "Go to the frame with the next largest gap between mask and box",
                 plain(Key::J),
             ),
-            C::PreviousDisagreement => {
-                (M::Go, "Previous disagreement", "Go one frame back in the disagreement queue", plain(Key::K))
-            }
-            C::ShowSelectedHeads => {
-                (M::Attention, "Selected heads", "Show the aggregate of the selected heads", plain(Key::S))
-            }
-            C::ShowMeanHeads => {
-                (M::Attention, "Mean of all heads", "Show the mean over all layers and heads", plain(Key::A))
-            }
-            C::PreviousLayer => {
-                (M::Attention, "Previous layer", "Show the same head one layer earlier", plain(Key::OpenBracket))
-            }
-            C::NextLayer => {
-                (M::Attention, "Next layer", "Show the same head one layer later", plain(Key::CloseBracket))
-            }
-            C::PreviousHead => {
-                (M::Attention, "Previous head", "Show the head before in the same layer", plain(Key::OpenCurlyBracket))
-            }
-            C::NextHead => {
-                (M::Attention, "Next head", "Show the head after in the same layer", plain(Key::CloseCurlyBracket))
-            }
-            C::ToggleHeatMap => (M::Attention, "Heat map", "Show or hide the heat map", plain(Key::H)),
-            C::ToggleMask => (M::Attention, "Mask", "Show or hide the pseudo-gaze mask", plain(Key::M)),
-            C::ToggleBoxes => (M::Attention, "Boxes", "Show or hide detector and ground-truth boxes", plain(Key::B)),
+            C::PreviousDisagreement => (
+                M::Go,
+                "Previous disagreement",
+                "Go one frame back in the disagreement queue",
+                plain(Key::K),
+            ),
+            C::ShowSelectedHeads => (
+                M::Attention,
+                "Selected heads",
+                "Show the aggregate of the selected heads",
+                plain(Key::S),
+            ),
+            C::ShowMeanHeads => (
+                M::Attention,
+                "Mean of all heads",
+                "Show the mean over all layers and heads",
+                plain(Key::A),
+            ),
+            C::PreviousLayer => (
+                M::Attention,
+                "Previous layer",
+                "Show the same head one layer earlier",
+                plain(Key::OpenBracket),
+            ),
+            C::NextLayer => (
+                M::Attention,
+                "Next layer",
+                "Show the same head one layer later",
+                plain(Key::CloseBracket),
+            ),
+            C::PreviousHead => (
+                M::Attention,
+                "Previous head",
+                "Show the head before in the same layer",
+                plain(Key::OpenCurlyBracket),
+            ),
+            C::NextHead => (
+                M::Attention,
+                "Next head",
+                "Show the head after in the same layer",
+                plain(Key::CloseCurlyBracket),
+            ),
+            C::ToggleHeatMap => (
+                M::Attention,
+                "Heat map",
+                "Show or hide the heat map",
+                plain(Key::H),
+            ),
+            C::ToggleMask => (
+                M::Attention,
+                "Mask",
+                "Show or hide the pseudo-gaze mask",
+                plain(Key::M),
+            ),
+            C::ToggleBoxes => (
+                M::Attention,
+                "Boxes",
+                "Show or hide detector and ground-truth boxes",
+                plain(Key::B),
+            ),
             C::ToggleSmooth => (
                 M::Attention,
                 "Smooth upsampling",
                 "Interpolate between patches; off shows every patch as it is",
                 None,
             ),
-            C::ToggleScalePerHead => {
-                (M::Attention, "Scale per head", "Give each head its own scale; off shares one scale", None)
-            }
-            C::NewRun => (M::Run, "New run…", "Create a training run", ctrl_shift(Key::N)),
-            C::ResumeRun => (M::Run, "Start or resume run", "Start the chosen run, or let it go on", None),
+            C::ToggleScalePerHead => (
+                M::Attention,
+                "Scale per head",
+                "Give each head its own scale; off shares one scale",
+                None,
+            ),
+            C::NewRun => (
+                M::Run,
+                "New run…",
+                "Create a training run",
+                ctrl_shift(Key::N),
+            ),
+            C::ResumeRun => (
+                M::Run,
+                "Start or resume run",
+                "Start the chosen run, or let it go on",
+                None,
+            ),
             C::PauseRun => (M::Run, "Pause run", "Write a checkpoint and wait", None),
-            C::StopRun => (M::Run, "Stop run", "Write a checkpoint and end the chosen run", None),
-            C::InspectRun => {
-                (M::Run, "Inspect run", "Show the attention of the chosen run's latest checkpoint", None)
-            }
-            C::ShowPalette => (M::View, "Command palette…", "Find any command by name", ctrl(Key::K)),
-            C::ToggleFullscreen => {
-                (M::View, "Full screen", "Fill the screen with the window, or go back", plain(Key::F11))
-            }
-            C::ZoomIn => (M::View, "Larger text", "Make everything larger", ctrl(Key::Plus)),
-            C::ZoomOut => (M::View, "Smaller text", "Make everything smaller", ctrl(Key::Minus)),
-            C::ZoomReset => (M::View, "Usual text size", "Go back to 100 %", ctrl(Key::Num0)),
+            C::StopRun => (
+                M::Run,
+                "Stop run",
+                "Write a checkpoint and end the chosen run",
+                None,
+            ),
+            C::InspectRun => (
+                M::Run,
+                "Inspect run",
+                "Show the attention of the chosen run's latest checkpoint",
+                None,
+            ),
+            C::ShowPalette => (
+                M::View,
+                "Command palette…",
+                "Find any command by name",
+                ctrl(Key::K),
+            ),
+            C::ToggleFullscreen => (
+                M::View,
+                "Full screen",
+                "Fill the screen with the window, or go back",
+                plain(Key::F11),
+            ),
+            C::ZoomIn => (
+                M::View,
+                "Larger text",
+                "Make everything larger",
+                ctrl(Key::Plus),
+            ),
+            C::ZoomOut => (
+                M::View,
+                "Smaller text",
+                "Make everything smaller",
+                ctrl(Key::Minus),
+            ),
+            C::ZoomReset => (
+                M::View,
+                "Usual text size",
+                "Go back to 100 %",
+                ctrl(Key::Num0),
+            ),
             C::ThemeDark => (M::View, "Dark theme", "Light text on dark", None),
             C::ThemeLight => (M::View, "Light theme", "Dark text on light", None),
-            C::ThemeSystem => (M::View, "System theme", "Whatever the desktop asks for", None),
-            C::ResetLayout => (M::View, "Reset layout", "Put every pane back where it was at first", None),
-            C::ShowPane(kind) => (M::View, kind.title(), kind.help(), kind.key().and_then(ctrl)),
-            C::ShowShortcuts => (M::Help, "Keyboard shortcuts", "All keys on one page", plain(Key::F1)),
-            C::ShowAbout => (M::Help, "About Gazelab", "Version, device and licences", None),
+            C::ThemeSystem => (
+                M::View,
+                "System theme",
+                "Whatever the desktop asks for",
+                None,
+            ),
+            C::ResetLayout => (
+                M::View,
+                "Reset layout",
+                "Put every pane back where it was at first",
+                None,
+            ),
+            C::ShowPane(kind) => (
+                M::View,
+                kind.title(),
+                kind.help(),
+                kind.key().and_then(ctrl),
+            ),
+            C::ShowShortcuts => (
+                M::Help,
+                "Keyboard shortcuts",
+                "All keys on one page",
+                plain(Key::F1),
+            ),
+            C::ShowAbout => (
+                M::Help,
+                "About Gazelab",
+                "Version, device and licences",
+                None,
+            ),
             _ => return None,
         };
         let starts_group = matches!(
@@ -495,14 +710,21 @@ impl Command {
                 | C::ThemeDark
                 | C::ResetLayout
         ) || matches!(self, C::ShowPane(kind) if *kind == PaneKind::ALL[0]);
-        Some(Info { label, help, menu, starts_group, shortcut })
+        Some(Info {
+            label,
+            help,
+            menu,
+            starts_group,
+            shortcut,
+        })
     }
 
     /// Why the command can do nothing now, as shown in its tooltip; none when it can.
     pub fn why_disabled(&self, state: &WorkbenchState) -> Option<&'static str> {
         use Command as C;
         let no_dataset = || state.dataset.is_none().then_some("Open a dataset first");
-        let no_capture = || (!state.has_source()).then_some("Open a run, a model or a capture first");
+        let no_capture =
+            || (!state.has_source()).then_some("Open a run, a model or a capture first");
         let no_run = || state.selected_run.is_none().then_some("Choose a run first");
         match self {
             C::TogglePlay
@@ -514,15 +736,23 @@ impl Command {
             | C::LastStep
             | C::PreviousEpisode
             | C::NextEpisode
-            | C::NextCamera => state.steps().is_none().then_some("Open a dataset or a capture first"),
+            | C::NextCamera => state
+                .steps()
+                .is_none()
+                .then_some("Open a dataset or a capture first"),
             C::OpenBoxes => no_dataset(),
-            C::NextDisagreement | C::PreviousDisagreement => {
-                state.queue.is_empty().then_some("Open Compare and let it rank the frames first")
+            C::NextDisagreement | C::PreviousDisagreement => state
+                .queue
+                .is_empty()
+                .then_some("Open Compare and let it rank the frames first"),
+            C::PreviousCheckpoint | C::NextCheckpoint | C::ToggleFollow => state
+                .source
+                .run()
+                .is_none()
+                .then_some("Inspect a run first"),
+            C::PreviousLayer | C::NextLayer | C::PreviousHead | C::NextHead | C::ExportFigure => {
+                no_capture()
             }
-            C::PreviousCheckpoint | C::NextCheckpoint | C::ToggleFollow => {
-                state.source.run().is_none().then_some("Inspect a run first")
-            }
-            C::PreviousLayer | C::NextLayer | C::PreviousHead | C::NextHead | C::ExportFigure => no_capture(),
             C::Undo => (!state.undo.can_undo()).then_some("Nothing to take back"),
             C::Redo => (!state.undo.can_redo()).then_some("Nothing to bring back"),
             C::ResumeRun => no_run().or_else(|| state.why_not_wish(training::Wish::Run)),
@@ -556,7 +786,12 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -564,10 +799,17 @@ mod tests {
     fn every_listed_command_says_what_it_does() {
         let all = Command::all();
         for (i, command) in all.iter().enumerate() {
-            let info = command.info().unwrap_or_else(|| panic!("{command:?} has no info"));
-            assert!(!info.help.ends_with('.'), "{command:?}: one sentence, no full stop");
+            let info = command
+                .info()
+                .unwrap_or_else(|| panic!("{command:?} has no info"));
+            assert!(
+                !info.help.ends_with('.'),
+                "{command:?}: one sentence, no full stop"
+            );
             assert!(!all[..i].contains(command), "{command:?} is listed twice");
-            let twin = all[..i].iter().find(|c| c.info().unwrap().label == info.label);
+            let twin = all[..i]
+                .iter()
+                .find(|c| c.info().unwrap().label == info.label);
             assert!(twin.is_none(), "{command:?} and {twin:?} share a label");
         }
     }
@@ -576,8 +818,13 @@ mod tests {
     fn no_two_commands_share_a_shortcut() {
         let mut taken = Vec::new();
         for command in Command::all() {
-            let Some(shortcut) = command.info().unwrap().shortcut else { continue };
-            assert!(!taken.contains(&shortcut), "{command:?} shares {shortcut:?}");
+            let Some(shortcut) = command.info().unwrap().shortcut else {
+                continue;
+            };
+            assert!(
+                !taken.contains(&shortcut),
+                "{command:?} shares {shortcut:?}"
+            );
             taken.push(shortcut);
         }
     }

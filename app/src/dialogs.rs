@@ -40,9 +40,12 @@ impl Ask {
     /// The command that an answer stands for.
     pub fn command(&self, path: PathBuf) -> Command {
         match self {
-            Self::Dataset | Self::Run | Self::Capture | Self::Boxes | Self::Session | Self::Anything => {
-                Command::OpenPath(path)
-            }
+            Self::Dataset
+            | Self::Run
+            | Self::Capture
+            | Self::Boxes
+            | Self::Session
+            | Self::Anything => Command::OpenPath(path),
             Self::SaveSession { .. } => Command::SaveSessionTo(with_ending(path, "ron")),
             Self::SaveFigure { .. } => Command::WriteFigure(with_ending(path, "pdf")),
             Self::RunFolder => Command::AddRunFolder(path),
@@ -118,7 +121,11 @@ impl Dialogs {
 
 /// Dialogs do not add the ending of the filter by themselves.
 fn with_ending(path: PathBuf, ending: &str) -> PathBuf {
-    if path.extension().is_some() { path } else { path.with_extension(ending) }
+    if path.extension().is_some() {
+        path
+    } else {
+        path.with_extension(ending)
+    }
 }
 
 fn choose(ask: &Ask, folder: Option<PathBuf>) -> Option<PathBuf> {
@@ -129,11 +136,16 @@ fn choose(ask: &Ask, folder: Option<PathBuf>) -> Option<PathBuf> {
     dialog = dialog.set_title(ask.title());
     match ask {
         Ask::Dataset | Ask::Run | Ask::RunFolder => dialog.pick_folder(),
-        Ask::Capture => dialog.add_filter("Attention capture", &["safetensors"]).pick_file(),
+        Ask::Capture => dialog
+            .add_filter("Attention capture", &["safetensors"])
+            .pick_file(),
         Ask::Boxes => dialog.add_filter("Detector boxes", &["json"]).pick_file(),
         Ask::Session => dialog.add_filter("Session", &["ron"]).pick_file(),
         Ask::Anything => dialog.pick_file(),
-        Ask::SaveSession { name } => dialog.add_filter("Session", &["ron"]).set_file_name(name).save_file(),
+        Ask::SaveSession { name } => dialog
+            .add_filter("Session", &["ron"])
+            .set_file_name(name)
+            .save_file(),
         Ask::SaveFigure { name } => dialog
             .add_filter("PDF", &["pdf"])
             .add_filter("SVG", &["svg"])

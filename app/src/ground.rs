@@ -57,7 +57,8 @@ pub fn read_selection(path: &Path) -> anyhow::Result<HeadSelection> {
         bail!("too large for a head selection: {}", path.display());
     }
     let text = std::fs::read_to_string(path).with_context(name)?;
-    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
     let alone = match options.from_str::<HeadSelection>(&text) {
         // Every field has a default, so a session would pass for an empty selection.
         Ok(selection) if !text.contains("selection:") => return Ok(selection),
@@ -84,7 +85,10 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     let mut data = None;
     let survey = if is_capture {
         if request.data.is_some() {
-            bail!("--data is for models; a capture file brings its own frames: {}", request.path.display());
+            bail!(
+                "--data is for models; a capture file brings its own frames: {}",
+                request.path.display()
+            );
         }
         let captures = grounding::attncap::read(&request.path)?;
         Survey::of_captures(&captures, request.frames)
@@ -101,16 +105,23 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
         }
         boxes = boxes.or(opened.boxes.map(|(path, _)| path));
         let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
-        inspector::survey(&checkpoint, &opened.data, request.frames, request.device, &mut |_, _| {
-            !interrupt.load(Ordering::Relaxed)
-        })?
+        inspector::survey(
+            &checkpoint,
+            &opened.data,
+            request.frames,
+            request.device,
+            &mut |_, _| !interrupt.load(Ordering::Relaxed),
+        )?
     };
     let survey = Arc::new(survey);
     let camera = camera(request, &survey)?;
     let boxes = match (boxes, data) {
         (None, _) => None,
         (Some(path), Some(data)) => Some(Arc::new(BoxFile::load(&path, data.as_ref())?)),
-        (Some(path), None) => bail!("boxes belong to a dataset, a capture file carries its own: {}", path.display()),
+        (Some(path), None) => bail!(
+            "boxes belong to a dataset, a capture file carries its own: {}",
+            path.display()
+        ),
     };
     let metrics = MetricsRequest {
         survey: survey.clone(),
@@ -119,27 +130,55 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
         boxes,
     };
     let report = Report::measure(&metrics, &AtomicBool::new(false))?;
-    Ok(Grounded { source: request.path.clone(), camera, report, survey })
+    Ok(Grounded {
+        source: request.path.clone(),
+        camera,
+        report,
+        survey,
+    })
 }
 
 /// A run knows what it was trained on; a checkpoint of it lies two folders below.
 fn own_data(path: &Path) -> anyhow::Result<String> {
     let path = opening::absolute(path);
     let run = path.ancestors().take(4).find(|dir| RunDir::is_run(dir));
-    let run = run.with_context(|| format!("say what the model looks at with --data: {}", path.display()))?;
+    let run = run.with_context(|| {
+        format!(
+            "say what the model looks at with --data: {}",
+            path.display()
+        )
+    })?;
     Ok(RunDir::open(run)?.spec().data.source.clone())
 }
 
 fn camera(request: &Request, survey: &Survey) -> anyhow::Result<String> {
-    let capture = &survey.frames.first().with_context(|| format!("there are no frames: {}", request.path.display()))?.capture;
-    let names: Vec<&str> =
-        capture.grid_views().into_iter().filter_map(|view| capture.views.get(view)).map(|view| view.name.as_str()).collect();
+    let capture = &survey
+        .frames
+        .first()
+        .with_context(|| format!("there are no frames: {}", request.path.display()))?
+        .capture;
+    let names: Vec<&str> = capture
+        .grid_views()
+        .into_iter()
+        .filter_map(|view| capture.views.get(view))
+        .map(|view| view.name.as_str())
+        .collect();
     match &request.camera {
-        None => names.first().map(|name| (*name).to_owned()).with_context(|| {
-            format!("the captures have no patches of any camera: {}", request.path.display())
-        }),
+        None => names
+            .first()
+            .map(|name| (*name).to_owned())
+            .with_context(|| {
+                format!(
+                    "the captures have no patches of any camera: {}",
+                    request.path.display()
+                )
+            }),
         Some(name) if names.contains(&name.as_str()) => Ok(name.clone()),
-        Some(name) => bail!("there is no camera \"{name}\", known are {}: {}", names.join(", "), request.path.display()),
+        Some(name) => bail!(
+            "there is no camera \"{name}\", known are {}: {}",
+            names.join(", "),
+            request.path.display()
+        ),
     }
 }
 
@@ -156,7 +195,9 @@ impl Grounded {
                     .zip(&selected.counts)
                     .map(|(id, count)| {
                         let original = |list: Option<&Vec<u32>>, index: u16| {
-                            list.and_then(|list| list.get(usize::from(index))).copied().unwrap_or(u32::from(index))
+                            list.and_then(|list| list.get(usize::from(index)))
+                                .copied()
+                                .unwrap_or(u32::from(index))
                         };
                         json!({
                             "layer": original(capture.map(|c| &c.layers), id.layer),
@@ -199,16 +240,27 @@ impl Grounded {
 impl fmt::Display for Grounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let capture = self.survey.frames.first().map(|frame| &frame.capture);
-        writeln!(f, "{} frames, camera {}", self.survey.frames.len(), self.camera)?;
+        writeln!(
+            f,
+            "{} frames, camera {}",
+            self.survey.frames.len(),
+            self.camera
+        )?;
         match &self.report.selected {
             Ok(selected) => {
                 for (id, votes) in selected.heads.iter().zip(&selected.counts) {
                     let original = |list: Option<&Vec<u32>>, index: u16| {
-                        list.and_then(|list| list.get(usize::from(index))).copied().unwrap_or(u32::from(index))
+                        list.and_then(|list| list.get(usize::from(index)))
+                            .copied()
+                            .unwrap_or(u32::from(index))
                     };
                     let layer = original(capture.map(|c| &c.layers), id.layer);
                     let head = original(capture.map(|c| &c.heads), id.head);
-                    writeln!(f, "layer {layer} head {head}, {votes} of {} votes", selected.n_samples)?;
+                    writeln!(
+                        f,
+                        "layer {layer} head {head}, {votes} of {} votes",
+                        selected.n_samples
+                    )?;
                 }
             }
             Err(why) => writeln!(f, "no heads: {why}")?,
@@ -216,7 +268,9 @@ impl fmt::Display for Grounded {
         let Some(source) = self.report.source else {
             return write!(f, "no boxes or exact masks to compare with");
         };
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, metrics: Option<grounding::DatasetMetrics>| match metrics {
+        let line = |f: &mut fmt::Formatter<'_>,
+                    name: &str,
+                    metrics: Option<grounding::DatasetMetrics>| match metrics {
             Some(m) => writeln!(
                 f,
                 "{name:<13} {:>4} frames  IoU {:.3} ± {:.3}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",

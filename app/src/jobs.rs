@@ -47,7 +47,11 @@ pub struct JobView {
 impl Jobs {
     /// An empty list; changes in it repaint `context`.
     pub fn new(repaint: egui::Context) -> Self {
-        Self(Arc::new(Shared { repaint, next: AtomicU64::new(1), running: Mutex::new(Vec::new()) }))
+        Self(Arc::new(Shared {
+            repaint,
+            next: AtomicU64::new(1),
+            running: Mutex::new(Vec::new()),
+        }))
     }
 
     /// Enters a job. It leaves the list when the handle is dropped.
@@ -64,14 +68,26 @@ impl Jobs {
             cancelled: false,
             started: Instant::now(),
         };
-        self.0.running.lock().push(Entry { view, cancel: cancel.clone() });
+        self.0.running.lock().push(Entry {
+            view,
+            cancel: cancel.clone(),
+        });
         self.0.repaint.request_repaint();
-        JobHandle { id, cancel, jobs: self.clone() }
+        JobHandle {
+            id,
+            cancel,
+            jobs: self.clone(),
+        }
     }
 
     /// What runs now, oldest first.
     pub fn list(&self) -> Vec<JobView> {
-        self.0.running.lock().iter().map(|e| e.view.clone()).collect()
+        self.0
+            .running
+            .lock()
+            .iter()
+            .map(|e| e.view.clone())
+            .collect()
     }
 
     /// Whether nothing runs.

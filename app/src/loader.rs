@@ -67,7 +67,12 @@ impl Loader {
     /// A loader whose results repaint `repaint`.
     pub fn new(jobs: Jobs, repaint: egui::Context) -> Self {
         let (sender, receiver) = bounded(CAPACITY);
-        Self { sender, receiver, jobs, repaint }
+        Self {
+            sender,
+            receiver,
+            jobs,
+            repaint,
+        }
     }
 
     /// What has arrived.
@@ -96,9 +101,14 @@ impl Loader {
                 job.send(Message::Notice(Notice::error(failure, &error)));
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("loader".into()).spawn(body) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("loader".into())
+            .spawn(body)
+        {
             let error = anyhow::Error::from(error).context("no thread could be started");
-            let _full = self.sender.try_send(Message::Notice(Notice::error(label, &error)));
+            let _full = self
+                .sender
+                .try_send(Message::Notice(Notice::error(label, &error)));
         }
     }
 }
@@ -128,17 +138,24 @@ const GENERATED_NAMES: usize = 512;
 /// # Errors
 /// When an episode cannot be read.
 pub fn read_names(job: &Job, ticket: u64, data: &SharedDataset) -> anyhow::Result<()> {
-    let most = if data.is_generated() { GENERATED_NAMES } else { usize::MAX };
+    let most = if data.is_generated() {
+        GENERATED_NAMES
+    } else {
+        usize::MAX
+    };
     let total = data.info().episodes.min(most);
     let mut first = 0;
     while first < total {
         let last = (first + NAMES_AT_ONCE).min(total);
-        let names = (first..last).map(|index| data.episode(index)).collect::<Result<Vec<_>, _>>()?;
+        let names = (first..last)
+            .map(|index| data.episode(index))
+            .collect::<Result<Vec<_>, _>>()?;
         if !job.send(Message::Names(ticket, first, names)) {
             break;
         }
         first = last;
-        job.handle.progress(first as f32 / total as f32, format!("{first} of {total}"));
+        job.handle
+            .progress(first as f32 / total as f32, format!("{first} of {total}"));
     }
     Ok(())
 }
@@ -150,12 +167,16 @@ pub fn read_names(job: &Job, ticket: u64, data: &SharedDataset) -> anyhow::Resul
 pub fn open_session(path: PathBuf, session: Session) -> OpenedSession {
     let mut missing = Vec::new();
     let mut tell = |what: &str, error: anyhow::Error| {
-        missing.push(Notice::error(format!("The session's {what} did not open"), &error));
+        missing.push(Notice::error(
+            format!("The session's {what} did not open"),
+            &error,
+        ));
     };
-    let dataset = session
-        .dataset
-        .as_deref()
-        .and_then(|origin| opening::open_dataset(origin).map_err(|error| tell("dataset", error)).ok());
+    let dataset = session.dataset.as_deref().and_then(|origin| {
+        opening::open_dataset(origin)
+            .map_err(|error| tell("dataset", error))
+            .ok()
+    });
     let mut others = Vec::new();
     if let Some(boxes) = &session.boxes {
         match opening::open(boxes) {
@@ -165,7 +186,9 @@ pub fn open_session(path: PathBuf, session: Session) -> OpenedSession {
     }
     let source = match &session.source {
         SourceRef::Nothing => None,
-        SourceRef::Capture(path) | SourceRef::Checkpoint(path) | SourceRef::Run { dir: path, .. } => Some(path),
+        SourceRef::Capture(path)
+        | SourceRef::Checkpoint(path)
+        | SourceRef::Run { dir: path, .. } => Some(path),
     };
     if let Some(source) = source {
         match opening::open(source) {
@@ -173,5 +196,11 @@ pub fn open_session(path: PathBuf, session: Session) -> OpenedSession {
             Err(error) => tell("run, model or capture", error),
         }
     }
-    OpenedSession { path, session, dataset, others, missing }
+    OpenedSession {
+        path,
+        session,
+        dataset,
+        others,
+        missing,
+    }
 }

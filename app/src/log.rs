@@ -55,10 +55,16 @@ impl<S: tracing::Subscriber> Layer<S> for LogMemory {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let mut text = String::new();
-        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-            // Writing to a String cannot fail.
-            let _ = if field.name() == "message" { write!(text, "{value:?}") } else { write!(text, " {field}={value:?}") };
-        });
+        event.record(
+            &mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                // Writing to a String cannot fail.
+                let _ = if field.name() == "message" {
+                    write!(text, "{value:?}")
+                } else {
+                    write!(text, " {field}={value:?}")
+                };
+            },
+        );
         if text.len() > LONGEST {
             let mut end = LONGEST;
             while !text.is_char_boundary(end) {
@@ -72,7 +78,12 @@ impl<S: tracing::Subscriber> Layer<S> for LogMemory {
             memory.lines.pop_front();
         }
         memory.total += 1;
-        memory.lines.push_back(Line { time: SystemTime::now(), level: *metadata.level(), target: metadata.target(), text });
+        memory.lines.push_back(Line {
+            time: SystemTime::now(),
+            level: *metadata.level(),
+            target: metadata.target(),
+            text,
+        });
     }
 }
 
@@ -80,10 +91,22 @@ impl<S: tracing::Subscriber> Layer<S> for LogMemory {
 /// the program speaks from `info` in the window and from `warn` on the command line, where the result is the message.
 pub fn install(window: bool) -> LogMemory {
     let memory = LogMemory::default();
-    let usual = if window { "warn,gazelab=info,model=info,training=info" } else { "warn" };
+    // winit reports every X11 request to a window that has just closed as an error; what matters comes back from it as
+    // a result. The notes of the graphics stack on software drivers are for its developers.
+    let usual = if window {
+        "warn,gazelab=info,model=info,training=info,winit=off,wgpu_hal=error,egui_wgpu=error"
+    } else {
+        "warn"
+    };
     let filter = EnvFilter::try_from_env("GAZELAB_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let stderr = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
     // A second call, as in tests, keeps the first subscriber.
-    let _ = tracing_subscriber::registry().with(filter).with(stderr).with(memory.clone()).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(stderr)
+        .with(memory.clone())
+        .try_init();
     memory
 }

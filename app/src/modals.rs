@@ -63,13 +63,15 @@ impl Modal {
             return Vec::new();
         }
         let mut commands = Vec::new();
-        let response = egui::Modal::new(egui::Id::unique("modal")).show(context, |ui| match self {
-            Self::Closed => false,
-            Self::Path { ask, text } => path_ui(ui, ask, text, &mut commands),
-            Self::Unsaved { then } => unsaved_ui(ui, facts, then, &mut commands),
-            Self::Shortcuts => shortcuts_ui(ui),
-            Self::About => about_ui(ui, facts),
-        });
+        let response = egui::Modal::new(egui::Id::unique("modal"))
+            .frame(crate::widgets::modal_frame(context))
+            .show(context, |ui| match self {
+                Self::Closed => false,
+                Self::Path { ask, text } => path_ui(ui, ask, text, &mut commands),
+                Self::Unsaved { then } => unsaved_ui(ui, facts, then, &mut commands),
+                Self::Shortcuts => shortcuts_ui(ui),
+                Self::About => about_ui(ui, facts),
+            });
         if response.inner || response.should_close() {
             *self = Self::Closed;
             context.request_repaint();
@@ -86,30 +88,43 @@ fn title(ui: &mut egui::Ui, text: &str) {
 /// The row of buttons at the lower right; the last is the one that Enter presses.
 fn buttons(ui: &mut egui::Ui, content: impl FnOnce(&mut egui::Ui) -> bool) -> bool {
     ui.add_space(3.0 * SPACE);
-    ui.with_layout(Layout::right_to_left(Align::Min), content).inner
+    ui.with_layout(Layout::right_to_left(Align::Min), content)
+        .inner
 }
 
 fn path_ui(ui: &mut egui::Ui, ask: &Ask, text: &mut String, commands: &mut Vec<Command>) -> bool {
     ui.set_width(130.0 * SPACE);
     title(ui, ask.title());
     let help = match ask {
-        Ask::Anything => "A dataset, run, model, capture, session or box file, or generated data as in tabletop:object?episodes=20&env=A&seed=1",
-        Ask::SaveSession { .. } | Ask::SaveFigure { .. } => "The desktop offers no file dialog; type where to save it",
+        Ask::Anything => {
+            "A dataset, run, model, capture, session or box file, or generated data as in tabletop:object?episodes=20&env=A&seed=1"
+        }
+        Ask::SaveSession { .. } | Ask::SaveFigure { .. } => {
+            "The desktop offers no file dialog; type where to save it"
+        }
         _ => "The desktop offers no file dialog; type or paste the path",
     };
     let label = ui.add(egui::Label::new(RichText::new(help).weak()).wrap());
     let field = ui
-        .add(egui::TextEdit::singleline(text).desired_width(f32::INFINITY).margin(egui::Margin::symmetric(8, 6)))
+        .add(
+            egui::TextEdit::singleline(text)
+                .desired_width(f32::INFINITY)
+                .margin(egui::Margin::symmetric(8, 6)),
+        )
         .labelled_by(label.id);
     field.request_focus();
     let enter = ui.input(|input| input.key_pressed(Key::Enter));
     buttons(ui, |ui| {
         let trimmed = text.trim().trim_matches('"').to_owned();
-        let go = ui.add_enabled(!trimmed.is_empty(), egui::Button::new(ask.title())).clicked();
+        let go = ui
+            .add_enabled(!trimmed.is_empty(), egui::Button::new(ask.title()))
+            .clicked();
         let cancelled = ui.button("Cancel").clicked();
         if (go || enter) && !trimmed.is_empty() {
             commands.push(match ask {
-                Ask::Anything if crate::opening::is_specification(&trimmed) => Command::OpenSpecification(trimmed),
+                Ask::Anything if crate::opening::is_specification(&trimmed) => {
+                    Command::OpenSpecification(trimmed)
+                }
                 _ => ask.command(expand_home(&trimmed)),
             });
             return true;
@@ -126,10 +141,18 @@ fn expand_home(text: &str) -> std::path::PathBuf {
     }
 }
 
-fn unsaved_ui(ui: &mut egui::Ui, facts: &Facts<'_>, then: &Command, commands: &mut Vec<Command>) -> bool {
+fn unsaved_ui(
+    ui: &mut egui::Ui,
+    facts: &Facts<'_>,
+    then: &Command,
+    commands: &mut Vec<Command>,
+) -> bool {
     ui.set_width(100.0 * SPACE);
     title(ui, "Save changes first?");
-    let text = format!("Thresholds, overlay or data of \"{}\" changed since it was saved", facts.state.session_name);
+    let text = format!(
+        "Thresholds, overlay or data of \"{}\" changed since it was saved",
+        facts.state.session_name
+    );
     ui.add(egui::Label::new(text).wrap());
     buttons(ui, |ui| {
         if ui.button("Save").clicked() {
@@ -148,40 +171,55 @@ fn shortcuts_ui(ui: &mut egui::Ui) -> bool {
     ui.set_width(170.0 * SPACE);
     title(ui, "Keyboard shortcuts");
     let all = Command::all();
-    egui::ScrollArea::vertical().max_height(120.0 * SPACE).show(ui, |ui| {
-        ui.columns(2, |columns| {
-            for (index, menu) in Menu::ALL.into_iter().enumerate() {
-                // Two columns of about the same height.
-                let ui = &mut columns[usize::from(index >= 3)];
-                let bound: Vec<_> = all
-                    .iter()
-                    .filter_map(Command::info)
-                    .filter(|info| info.menu == menu)
-                    .filter_map(|info| Some((info.label, info.shortcut?)))
-                    .collect();
-                if bound.is_empty() {
-                    continue;
+    egui::ScrollArea::vertical()
+        .max_height(120.0 * SPACE)
+        .show(ui, |ui| {
+            ui.columns(2, |columns| {
+                for (index, menu) in Menu::ALL.into_iter().enumerate() {
+                    // Two columns of about the same height.
+                    let ui = &mut columns[usize::from(index >= 3)];
+                    let bound: Vec<_> = all
+                        .iter()
+                        .filter_map(Command::info)
+                        .filter(|info| info.menu == menu)
+                        .filter_map(|info| Some((info.label, info.shortcut?)))
+                        .collect();
+                    if bound.is_empty() {
+                        continue;
+                    }
+                    crate::widgets::section(ui, menu.label());
+                    for (label, shortcut) in bound {
+                        let keys = ui.ctx().format_shortcut(&shortcut);
+                        crate::widgets::fact(ui, label, keys);
+                    }
                 }
-                crate::widgets::section(ui, menu.label());
-                for (label, shortcut) in bound {
-                    let keys = ui.ctx().format_shortcut(&shortcut);
-                    crate::widgets::fact(ui, label, keys);
-                }
-            }
+            });
         });
-    });
     buttons(ui, |ui| ui.button("Close").clicked())
 }
 
 fn about_ui(ui: &mut egui::Ui, facts: &Facts<'_>) -> bool {
     ui.set_width(110.0 * SPACE);
     title(ui, "Gazelab");
-    ui.add(egui::Label::new("A workbench for researchers who debug where a robot policy looks").wrap());
+    ui.add(
+        egui::Label::new("A workbench for researchers who debug where a robot policy looks").wrap(),
+    );
     ui.add_space(2.0 * SPACE);
     crate::widgets::fact(ui, "Version", env!("CARGO_PKG_VERSION"));
-    crate::widgets::fact(ui, "Models compute on", facts.device.clone().unwrap_or_else(|| "not chosen yet".to_owned()));
+    crate::widgets::fact(
+        ui,
+        "Models compute on",
+        facts
+            .device
+            .clone()
+            .unwrap_or_else(|| "not chosen yet".to_owned()),
+    );
     crate::widgets::fact(ui, "Settings", facts.settings.place());
-    crate::widgets::fact(ui, "Assets", crate::assets::folder().map_or("not found".to_owned(), |f| f.display().to_string()));
+    crate::widgets::fact(
+        ui,
+        "Assets",
+        crate::assets::folder().map_or("not found".to_owned(), |f| f.display().to_string()),
+    );
     ui.add_space(2.0 * SPACE);
     let text = RichText::new("The typeface is Inter, under the SIL Open Font License").small();
     ui.label(text.color(theme::tokens(ui).text_weak));

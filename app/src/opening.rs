@@ -67,7 +67,8 @@ pub fn is_specification(text: &str) -> bool {
 /// # Errors
 /// When nothing is there.
 pub fn sniff(path: &Path) -> anyhow::Result<Kind> {
-    let metadata = fs::metadata(path).with_context(|| format!("cannot open: {}", path.display()))?;
+    let metadata =
+        fs::metadata(path).with_context(|| format!("cannot open: {}", path.display()))?;
     if metadata.is_dir() {
         return Ok(if RunDir::is_run(path) {
             Kind::Run
@@ -77,7 +78,10 @@ pub fn sniff(path: &Path) -> anyhow::Result<Kind> {
             Kind::Dataset
         });
     }
-    let ends_in = |end: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+    let ends_in = |end: &str| {
+        path.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case(end))
+    };
     let folder = path.parent().unwrap_or(Path::new("."));
     Ok(if path.file_name().is_some_and(|name| name == "run.ron") {
         Kind::Run
@@ -116,7 +120,11 @@ fn is_model(folder: &Path) -> bool {
 pub fn open(path: &Path) -> anyhow::Result<Opened> {
     let kind = sniff(path)?;
     let folder_of_file = || {
-        if path.is_file() { path.parent().unwrap_or(Path::new(".")).to_owned() } else { path.to_owned() }
+        if path.is_file() {
+            path.parent().unwrap_or(Path::new(".")).to_owned()
+        } else {
+            path.to_owned()
+        }
     };
     Ok(match kind {
         Kind::Dataset => {
@@ -153,7 +161,12 @@ pub fn open_dataset(origin: &str) -> anyhow::Result<DatasetWithBoxes> {
             Err(error) => boxes_error = Some(error.into()),
         }
     }
-    Ok(DatasetWithBoxes { data, origin: origin.to_owned(), boxes: found, boxes_error })
+    Ok(DatasetWithBoxes {
+        data,
+        origin: origin.to_owned(),
+        boxes: found,
+        boxes_error,
+    })
 }
 
 /// Opens a run directory.
@@ -173,7 +186,12 @@ pub fn absolute(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -181,7 +199,12 @@ mod tests {
     fn things_are_known_by_their_look() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        assert!(sniff(&at("missing")).unwrap_err().to_string().ends_with("missing"));
+        assert!(
+            sniff(&at("missing"))
+                .unwrap_err()
+                .to_string()
+                .ends_with("missing")
+        );
         fs::create_dir(at("run")).unwrap();
         fs::write(at("run/run.ron"), "()").unwrap();
         assert_eq!(sniff(&at("run")).unwrap(), Kind::Run);

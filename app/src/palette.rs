@@ -20,7 +20,10 @@ const ROWS: usize = 12;
 impl Palette {
     /// Opens it empty, or closes it.
     pub fn toggle(&mut self) {
-        *self = Self { open: !self.open, ..Self::default() };
+        *self = Self {
+            open: !self.open,
+            ..Self::default()
+        };
     }
 
     /// Draws it when open; gives the command that was chosen.
@@ -88,17 +91,25 @@ impl Palette {
 }
 
 fn row_ui(ui: &mut egui::Ui, command: &Command, state: &WorkbenchState, chosen: bool) -> bool {
-    let Some(info) = command.info() else { return false };
+    let Some(info) = command.info() else {
+        return false;
+    };
     let why_disabled = command.why_disabled(state);
     let tokens = theme::tokens(ui);
-    let (rect, response) =
-        ui.allocate_exact_size(egui::vec2(ui.available_width(), 7.0 * SPACE), egui::Sense::click());
+    let (rect, response) = ui.allocate_exact_size(
+        egui::vec2(ui.available_width(), 7.0 * SPACE),
+        egui::Sense::click(),
+    );
     let response = match why_disabled {
         Some(why) => response.on_hover_text(why),
         None => response.on_hover_text(info.help),
     };
     if chosen || response.hovered() {
-        let fill = if chosen { tokens.accent_ground } else { tokens.control };
+        let fill = if chosen {
+            tokens.accent_ground
+        } else {
+            tokens.control
+        };
         ui.painter().rect_filled(rect, theme::RADIUS, fill);
     }
     let color = match (why_disabled.is_some(), chosen) {
@@ -107,18 +118,33 @@ fn row_ui(ui: &mut egui::Ui, command: &Command, state: &WorkbenchState, chosen: 
         (false, false) => tokens.text,
     };
     let mut row = ui.new_child(
-        egui::UiBuilder::new().max_rect(rect.shrink2(egui::vec2(2.0 * SPACE, 0.0))).layout(Layout::left_to_right(Align::Center)),
+        egui::UiBuilder::new()
+            .max_rect(rect.shrink2(egui::vec2(2.0 * SPACE, 0.0)))
+            .layout(Layout::left_to_right(Align::Center)),
     );
     row.label(RichText::new(info.label).color(color));
-    row.label(RichText::new(info.menu.label()).small().color(if chosen { color } else { tokens.text_weak }));
+    row.label(RichText::new(info.menu.label()).small().color(if chosen {
+        color
+    } else {
+        tokens.text_weak
+    }));
     row.with_layout(Layout::right_to_left(Align::Center), |ui| {
         if let Some(shortcut) = info.shortcut {
             let text = ui.ctx().format_shortcut(&shortcut);
-            ui.label(RichText::new(text).small().color(if chosen { color } else { tokens.text_weak }));
+            ui.label(RichText::new(text).small().color(if chosen {
+                color
+            } else {
+                tokens.text_weak
+            }));
         }
     });
     response.widget_info(|| {
-        egui::WidgetInfo::selected(egui::Role::Button, why_disabled.is_none(), chosen, info.label)
+        egui::WidgetInfo::selected(
+            egui::Role::Button,
+            why_disabled.is_none(),
+            chosen,
+            info.label,
+        )
     });
     response.clicked()
 }
@@ -133,7 +159,8 @@ pub fn search(query: &str) -> Vec<Command> {
             let info = command.info()?;
             let by_label = score(info.label, query);
             // "view dark" finds a command by its menu too.
-            let by_menu = score(&format!("{} {}", info.menu.label(), info.label), query).map(|s| s - 5);
+            let by_menu =
+                score(&format!("{} {}", info.menu.label(), info.label), query).map(|s| s - 5);
             Some((by_label.max(by_menu)?, index, command))
         })
         .collect();
@@ -152,11 +179,19 @@ fn score(text: &str, query: &str) -> Option<i32> {
         let starts_word = |i: usize| i == 0 || !text[i - 1].is_alphanumeric();
         let rest = || (from..text.len()).filter(|&i| text[i] == wanted);
         // A letter that goes on with the last one, else one that starts a word, else any.
-        let next = last.map(|l| l + 1).filter(|&i| text.get(i) == Some(&wanted));
-        let at = next.or_else(|| rest().find(|&i| starts_word(i))).or_else(|| rest().next())?;
+        let next = last
+            .map(|l| l + 1)
+            .filter(|&i| text.get(i) == Some(&wanted));
+        let at = next
+            .or_else(|| rest().find(|&i| starts_word(i)))
+            .or_else(|| rest().next())?;
         total += 1;
         total += if starts_word(at) { 8 } else { 0 };
-        total += if last.is_some_and(|l| l + 1 == at) { 5 } else { 0 };
+        total += if last.is_some_and(|l| l + 1 == at) {
+            5
+        } else {
+            0
+        };
         total -= i32::try_from(at - from).unwrap_or(0).min(3);
         last = Some(at);
         from = at + 1;
@@ -166,7 +201,12 @@ fn score(text: &str, query: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 

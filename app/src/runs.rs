@@ -6,10 +6,14 @@ use training::{RunDir, RunSummary, State, Wish};
 
 /// Why a run cannot be asked this now; none when it can.
 pub fn why_not_wish(run: &RunSummary, wish: Wish) -> Option<&'static str> {
-    let Some(view) = run.view() else { return Some("Its files cannot be read") };
+    let Some(view) = run.view() else {
+        return Some("Its files cannot be read");
+    };
     let state = view.status.state;
     match (wish, state) {
-        (Wish::Run, State::Starting | State::Running) if view.wish == Wish::Run => Some("It is running"),
+        (Wish::Run, State::Starting | State::Running) if view.wish == Wish::Run => {
+            Some("It is running")
+        }
         // A run without a living trainer is started anew.
         (Wish::Run, state) if state.can_start() => None,
         (Wish::Pause, State::Pausing | State::Paused) => Some("It is paused"),
@@ -46,10 +50,18 @@ pub fn program() -> anyhow::Result<PathBuf> {
 /// user's data folder.
 pub fn default_folder() -> PathBuf {
     let here = std::env::current_dir().ok().filter(|dir| {
-        dir.parent().is_some() && dir.metadata().is_ok_and(|metadata| !metadata.permissions().readonly())
+        dir.parent().is_some()
+            && dir
+                .metadata()
+                .is_ok_and(|metadata| !metadata.permissions().readonly())
     });
-    let data = || directories::ProjectDirs::from("org", "Gazelab", "gazelab").map(|dirs| dirs.data_local_dir().to_owned());
-    here.or_else(data).unwrap_or_else(std::env::temp_dir).join("runs")
+    let data = || {
+        directories::ProjectDirs::from("org", "Gazelab", "gazelab")
+            .map(|dirs| dirs.data_local_dir().to_owned())
+    };
+    here.or_else(data)
+        .unwrap_or_else(std::env::temp_dir)
+        .join("runs")
 }
 
 /// A folder name made of a run's name: lower case, digits and dashes.
@@ -63,7 +75,11 @@ pub fn folder_name(name: &str) -> String {
         }
     }
     let text = text.trim_end_matches('-');
-    if text.is_empty() { "run".to_owned() } else { text.to_owned() }
+    if text.is_empty() {
+        "run".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A path below `folder` where nothing is yet: `name`, `name-2`, `name-3` and so on.
@@ -73,7 +89,10 @@ pub fn free_path(folder: &Path, name: &str, taken: &[PathBuf]) -> PathBuf {
     if is_free(&plain) {
         return plain;
     }
-    (2u64..).map(|n| folder.join(format!("{name}-{n}"))).find(is_free).unwrap_or(plain)
+    (2u64..)
+        .map(|n| folder.join(format!("{name}-{n}")))
+        .find(is_free)
+        .unwrap_or(plain)
 }
 
 #[cfg(test)]
@@ -82,9 +101,15 @@ mod tests {
 
     #[test]
     fn names_become_folders() {
-        assert_eq!(folder_name("mae:selected nano seed 1"), "mae-selected-nano-seed-1");
+        assert_eq!(
+            folder_name("mae:selected nano seed 1"),
+            "mae-selected-nano-seed-1"
+        );
         assert_eq!(folder_name("  ÄÖ "), "run");
         let taken = [PathBuf::from("/nowhere/a")];
-        assert_eq!(free_path(Path::new("/nowhere"), "a", &taken), Path::new("/nowhere/a-2"));
+        assert_eq!(
+            free_path(Path::new("/nowhere"), "a", &taken),
+            Path::new("/nowhere/a-2")
+        );
     }
 }

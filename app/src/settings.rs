@@ -106,12 +106,17 @@ pub struct SettingsFile {
 impl SettingsFile {
     /// Settings that are never written, for tests and scripted walks.
     pub fn in_memory() -> Self {
-        Self { settings: Settings::default(), saved: Settings::default(), path: None }
+        Self {
+            settings: Settings::default(),
+            saved: Settings::default(),
+            path: None,
+        }
     }
 
     /// The file in the user's configuration folder; none when the system has no such folder.
     pub fn default_path() -> Option<PathBuf> {
-        directories::ProjectDirs::from("org", "Gazelab", "gazelab").map(|dirs| dirs.config_dir().join("settings.ron"))
+        directories::ProjectDirs::from("org", "Gazelab", "gazelab")
+            .map(|dirs| dirs.config_dir().join("settings.ron"))
     }
 
     /// Reads the settings. A file that cannot be understood is kept under another name and said so; defaults are used.
@@ -122,22 +127,37 @@ impl SettingsFile {
                 let aside = path.with_extension("ron.broken");
                 let kept = fs::rename(&path, &aside).is_ok();
                 let place = if kept { &aside } else { &path };
-                let text = format!("The settings were unreadable ({error:#}); defaults are used, the old file is {}", place.display());
+                let text = format!(
+                    "The settings were unreadable ({error:#}); defaults are used, the old file is {}",
+                    place.display()
+                );
                 (None, Some(text))
             }
         };
         let settings = settings.unwrap_or_default().sane();
-        (Self { saved: settings.clone(), settings, path: Some(path) }, warning)
+        (
+            Self {
+                saved: settings.clone(),
+                settings,
+                path: Some(path),
+            },
+            warning,
+        )
     }
 
     /// Where they are kept, in words.
     pub fn place(&self) -> String {
-        self.path.as_ref().map_or_else(|| "not kept".to_owned(), |path| path.display().to_string())
+        self.path
+            .as_ref()
+            .map_or_else(|| "not kept".to_owned(), |path| path.display().to_string())
     }
 
     /// Puts an item in front of the recent ones.
     pub fn remember(&mut self, kind: RecentKind, origin: impl Into<String>) {
-        let item = Recent { kind, origin: origin.into() };
+        let item = Recent {
+            kind,
+            origin: origin.into(),
+        };
         self.settings.recent.retain(|r| *r != item);
         self.settings.recent.insert(0, item);
         self.settings.recent.truncate(RECENT);
@@ -148,11 +168,14 @@ impl SettingsFile {
     /// # Errors
     /// When the configuration folder cannot be written to; what was there stays.
     pub fn save(&mut self) -> anyhow::Result<()> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
         if self.settings == self.saved {
             return Ok(());
         }
-        write(path, &self.settings).with_context(|| format!("cannot write the settings: {}", path.display()))?;
+        write(path, &self.settings)
+            .with_context(|| format!("cannot write the settings: {}", path.display()))?;
         self.saved = self.settings.clone();
         Ok(())
     }
@@ -161,7 +184,13 @@ impl SettingsFile {
 impl Settings {
     /// Numbers from a file may be anything.
     fn sane(mut self) -> Self {
-        let usable = |v: f32, low: f32, high: f32, usual: f32| if v.is_finite() { v.clamp(low, high) } else { usual };
+        let usable = |v: f32, low: f32, high: f32, usual: f32| {
+            if v.is_finite() {
+                v.clamp(low, high)
+            } else {
+                usual
+            }
+        };
         let usual = Self::default();
         self.window_size = (
             usable(self.window_size.0, 640.0, 8192.0, usual.window_size.0),
@@ -197,7 +226,12 @@ fn write(path: &Path, settings: &Settings) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -228,6 +262,9 @@ mod tests {
         let (file, warning) = SettingsFile::load(path.clone());
         assert_eq!(file.settings, Settings::default());
         assert!(warning.unwrap().contains("settings.ron.broken"));
-        assert_eq!(fs::read_to_string(path.with_extension("ron.broken")).unwrap(), "(theme: Purple");
+        assert_eq!(
+            fs::read_to_string(path.with_extension("ron.broken")).unwrap(),
+            "(theme: Purple"
+        );
     }
 }

@@ -83,7 +83,11 @@ impl Source {
         match self {
             Self::Nothing | Self::Captures { .. } => None,
             Self::Checkpoint { path } => Some(path),
-            Self::Run { checkpoints, chosen, .. } => checkpoints.get(*chosen).map(|(_, path)| path.as_path()),
+            Self::Run {
+                checkpoints,
+                chosen,
+                ..
+            } => checkpoints.get(*chosen).map(|(_, path)| path.as_path()),
         }
     }
 
@@ -106,7 +110,11 @@ impl Source {
     /// Training step of the checkpoint looked at, if a run is the source.
     pub fn training_step(&self) -> Option<u64> {
         match self {
-            Self::Run { checkpoints, chosen, .. } => checkpoints.get(*chosen).map(|(step, _)| *step),
+            Self::Run {
+                checkpoints,
+                chosen,
+                ..
+            } => checkpoints.get(*chosen).map(|(step, _)| *step),
             _ => None,
         }
     }
@@ -213,11 +221,13 @@ impl WorkbenchState {
     /// there or its length is not yet known.
     pub fn steps(&self) -> Option<usize> {
         match &self.dataset {
-            Some(dataset) => self
-                .episode
-                .as_ref()
-                .map(|e| e.meta.length)
-                .or_else(|| dataset.episodes.get(self.cursor.episode)?.as_ref().map(|e| e.length)),
+            Some(dataset) => self.episode.as_ref().map(|e| e.meta.length).or_else(|| {
+                dataset
+                    .episodes
+                    .get(self.cursor.episode)?
+                    .as_ref()
+                    .map(|e| e.length)
+            }),
             None => self.source.captures().map(|captures| captures.len()),
         }
     }
@@ -225,10 +235,14 @@ impl WorkbenchState {
     /// The instruction of the episode or capture under the cursor.
     pub fn instruction(&self) -> Option<&str> {
         match (&self.dataset, self.source.captures()) {
-            (Some(dataset), _) => {
-                dataset.episodes.get(self.cursor.episode)?.as_ref().map(|e| e.instruction.as_ref())
-            }
-            (None, Some(captures)) => captures.get(self.cursor.step).map(|c| c.instruction.as_str()),
+            (Some(dataset), _) => dataset
+                .episodes
+                .get(self.cursor.episode)?
+                .as_ref()
+                .map(|e| e.instruction.as_ref()),
+            (None, Some(captures)) => captures
+                .get(self.cursor.step)
+                .map(|c| c.instruction.as_str()),
             (None, None) => None,
         }
     }
@@ -241,6 +255,7 @@ impl WorkbenchState {
 
     /// Why the chosen run cannot be asked this; none when it can.
     pub fn why_not_wish(&self, wish: training::Wish) -> Option<&'static str> {
-        self.chosen_run().and_then(|run| crate::runs::why_not_wish(run, wish))
+        self.chosen_run()
+            .and_then(|run| crate::runs::why_not_wish(run, wish))
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use egui::style::{HandleShape, ScrollStyle, Selection, WidgetVisuals};
 use egui::{
-    Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Shadow, Stroke, Style, TextStyle,
-    Theme, Vec2, Visuals,
+    Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Shadow, Stroke,
+    Style, TextStyle, Theme, Vec2, Visuals,
 };
 use figure::colormap::okabe_ito;
 
@@ -64,6 +64,8 @@ pub struct Tokens {
     pub well: Color32,
     /// Lines between things.
     pub border: Color32,
+    /// Lines round what the pointer is on.
+    pub border_strong: Color32,
     /// Text.
     pub text: Color32,
     /// Text that may be overlooked: units, hints, captions.
@@ -115,7 +117,8 @@ pub const DARK: Tokens = Tokens {
     control_hovered: hex(0x363b44),
     control_active: hex(0x434955),
     well: hex(0x101215),
-    border: hex(0x2c3037),
+    border: hex(0x2f343c),
+    border_strong: hex(0x4d5561),
     text: hex(0xd7dbe2),
     text_weak: hex(0x98a1ae),
     text_strong: hex(0xf4f6f9),
@@ -152,7 +155,8 @@ pub const LIGHT: Tokens = Tokens {
     control_hovered: hex(0xdbdfe6),
     control_active: hex(0xcbd1da),
     well: hex(0xffffff),
-    border: hex(0xd0d5dc),
+    border: hex(0xccd2da),
+    border_strong: hex(0xa3abb7),
     text: hex(0x262b33),
     text_weak: hex(0x57606c),
     text_strong: hex(0x0d1117),
@@ -200,10 +204,18 @@ pub fn install(context: &egui::Context) {
 fn fonts() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
     let mut add = |name: &str, bytes: &'static [u8]| {
-        fonts.font_data.insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
+        fonts
+            .font_data
+            .insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
     };
-    add("inter", include_bytes!("../../assets/fonts/Inter-Regular.otf"));
-    add("inter-semibold", include_bytes!("../../assets/fonts/Inter-SemiBold.otf"));
+    add(
+        "inter",
+        include_bytes!("../../assets/fonts/Inter-Regular.otf"),
+    );
+    add(
+        "inter-semibold",
+        include_bytes!("../../assets/fonts/Inter-SemiBold.otf"),
+    );
     let proportional = fonts.families.entry(FontFamily::Proportional).or_default();
     // Symbols that Inter lacks still come from the fonts behind it.
     let fallback = proportional.clone();
@@ -217,11 +229,23 @@ fn fonts() -> FontDefinitions {
 fn style(tokens: &Tokens, base: Visuals) -> Style {
     let mut style = Style::default();
     style.text_styles = [
-        (TextStyle::Small, FontId::new(size::SMALL, FontFamily::Proportional)),
-        (TextStyle::Body, FontId::new(size::BODY, FontFamily::Proportional)),
-        (TextStyle::Button, FontId::new(size::BODY, FontFamily::Proportional)),
+        (
+            TextStyle::Small,
+            FontId::new(size::SMALL, FontFamily::Proportional),
+        ),
+        (
+            TextStyle::Body,
+            FontId::new(size::BODY, FontFamily::Proportional),
+        ),
+        (
+            TextStyle::Button,
+            FontId::new(size::BODY, FontFamily::Proportional),
+        ),
         // Figures in tables and fields: tabular, and a touch smaller since Hack is wide.
-        (TextStyle::Monospace, FontId::new(size::BODY - 1.0, FontFamily::Monospace)),
+        (
+            TextStyle::Monospace,
+            FontId::new(size::BODY - 1.0, FontFamily::Monospace),
+        ),
         (TextStyle::Heading, FontId::new(size::HEADING, semibold())),
         (section_style(), FontId::new(size::BODY, semibold())),
         (title_style(), FontId::new(size::TITLE, semibold())),
@@ -243,7 +267,11 @@ fn style(tokens: &Tokens, base: Visuals) -> Style {
     spacing.icon_width = 4.0 * SPACE;
     spacing.icon_width_inner = 2.0 * SPACE + 2.0;
     spacing.tooltip_width = 90.0 * SPACE;
-    spacing.scroll = ScrollStyle { bar_width: 8.0, floating: true, ..ScrollStyle::floating() };
+    spacing.scroll = ScrollStyle {
+        bar_width: 8.0,
+        floating: true,
+        ..ScrollStyle::floating()
+    };
 
     // A tooltip is a caption, not an interruption.
     style.interaction.tooltip_delay = 0.4;
@@ -266,11 +294,14 @@ fn visuals(t: &Tokens, base: Visuals) -> Visuals {
     let mut visuals = base;
     visuals.weak_text_color = Some(t.text_weak);
     visuals.widgets.noninteractive = widget(t.panel, t.border, t.text);
-    visuals.widgets.inactive = widget(t.control, Color32::TRANSPARENT, t.text);
-    visuals.widgets.hovered = widget(t.control_hovered, t.border, t.text_strong);
-    visuals.widgets.active = widget(t.control_active, t.border, t.text_strong);
-    visuals.widgets.open = widget(t.control_hovered, t.border, t.text_strong);
-    visuals.selection = Selection { bg_fill: t.accent_ground, stroke: Stroke::new(1.0, t.accent_text) };
+    visuals.widgets.inactive = widget(t.control, t.border, t.text);
+    visuals.widgets.hovered = widget(t.control_hovered, t.border_strong, t.text_strong);
+    visuals.widgets.active = widget(t.control_active, t.border_strong, t.text_strong);
+    visuals.widgets.open = widget(t.control_hovered, t.border_strong, t.text_strong);
+    visuals.selection = Selection {
+        bg_fill: t.accent_ground,
+        stroke: Stroke::new(1.0, t.accent_text),
+    };
     visuals.hyperlink_color = t.accent;
     visuals.faint_bg_color = t.surface;
     visuals.extreme_bg_color = t.well;
@@ -282,8 +313,18 @@ fn visuals(t: &Tokens, base: Visuals) -> Visuals {
     visuals.window_stroke = Stroke::new(1.0, t.border);
     visuals.window_corner_radius = CornerRadius::same(2 * RADIUS);
     visuals.menu_corner_radius = CornerRadius::same(RADIUS + 2);
-    visuals.window_shadow = Shadow { offset: [0, 12], blur: 32, spread: 0, color: Color32::from_black_alpha(90) };
-    visuals.popup_shadow = Shadow { offset: [0, 4], blur: 16, spread: 0, color: Color32::from_black_alpha(70) };
+    visuals.window_shadow = Shadow {
+        offset: [0, 12],
+        blur: 32,
+        spread: 0,
+        color: Color32::from_black_alpha(90),
+    };
+    visuals.popup_shadow = Shadow {
+        offset: [0, 4],
+        blur: 16,
+        spread: 0,
+        color: Color32::from_black_alpha(70),
+    };
     visuals.slider_trailing_fill = true;
     visuals.handle_shape = HandleShape::Circle;
     visuals.text_cursor.stroke = Stroke::new(2.0, t.accent);
@@ -298,7 +339,11 @@ pub fn contrast(a: Color32, b: Color32) -> f32 {
     let luminance = |c: Color32| {
         let [r, g, b] = [c.r(), c.g(), c.b()].map(|v| {
             let v = f32::from(v) / 255.0;
-            if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+            if v <= 0.04045 {
+                v / 12.92
+            } else {
+                ((v + 0.055) / 1.055).powf(2.4)
+            }
         });
         0.2126 * r + 0.7152 * g + 0.0722 * b
     };
@@ -330,10 +375,19 @@ mod tests {
                 }
             }
             for control in [t.control, t.control_hovered, t.control_active] {
-                assert!(contrast(t.text, control) >= 4.5 && contrast(t.text_strong, control) >= 4.5, "{name}");
+                assert!(
+                    contrast(t.text, control) >= 4.5 && contrast(t.text_strong, control) >= 4.5,
+                    "{name}"
+                );
             }
-            assert!(contrast(t.text, t.ground) >= 4.5 && contrast(t.text_weak, t.ground) >= 4.5, "{name}: ground");
-            assert!(contrast(t.accent_text, t.accent_ground) >= 4.5, "{name}: chosen");
+            assert!(
+                contrast(t.text, t.ground) >= 4.5 && contrast(t.text_weak, t.ground) >= 4.5,
+                "{name}: ground"
+            );
+            assert!(
+                contrast(t.accent_text, t.accent_ground) >= 4.5,
+                "{name}: chosen"
+            );
         }
     }
 
@@ -342,7 +396,11 @@ mod tests {
         // Non-text contrast: 3 : 1 (WCAG 1.4.11), relaxed for the two lightest in the light theme's set.
         for (t, least) in [(DARK, 3.0), (LIGHT, 2.2)] {
             for color in t.series {
-                assert!(contrast(color, t.well) >= least, "{color:?} {}", contrast(color, t.well));
+                assert!(
+                    contrast(color, t.well) >= least,
+                    "{color:?} {}",
+                    contrast(color, t.well)
+                );
             }
         }
     }

@@ -31,12 +31,20 @@ pub struct Notice {
 impl Notice {
     /// Something went as asked.
     pub fn info(title: impl Into<String>) -> Self {
-        Self { level: Level::Info, title: title.into(), causes: Vec::new() }
+        Self {
+            level: Level::Info,
+            title: title.into(),
+            causes: Vec::new(),
+        }
     }
 
     /// Something may not be as expected.
     pub fn warning(title: impl Into<String>) -> Self {
-        Self { level: Level::Warning, title: title.into(), causes: Vec::new() }
+        Self {
+            level: Level::Warning,
+            title: title.into(),
+            causes: Vec::new(),
+        }
     }
 
     /// Something did not happen; the causes are those of `error`.
@@ -44,13 +52,21 @@ impl Notice {
         let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         // thiserror messages that end in their source's text would say the same twice.
         causes.dedup();
-        Self { level: Level::Error, title: title.into(), causes }
+        Self {
+            level: Level::Error,
+            title: title.into(),
+            causes,
+        }
     }
 
     /// Writes it to the log; called once, where the notice is shown first.
     fn log(&self) {
         let causes = self.causes.join(": ");
-        let text = if causes.is_empty() { self.title.clone() } else { format!("{}: {causes}", self.title) };
+        let text = if causes.is_empty() {
+            self.title.clone()
+        } else {
+            format!("{}: {causes}", self.title)
+        };
         match self.level {
             Level::Info => tracing::info!("{text}"),
             Level::Warning => tracing::warn!("{text}"),
@@ -91,7 +107,12 @@ impl Toasts {
         if self.shown.len() == MOST {
             self.shown.remove(0);
         }
-        self.shown.push(Toast { notice, born: Instant::now(), count: 1, unfolded: false });
+        self.shown.push(Toast {
+            notice,
+            born: Instant::now(),
+            count: 1,
+            unfolded: false,
+        });
     }
 
     /// Errors since the start; a scripted walk fails when there is one.
@@ -107,7 +128,9 @@ impl Toasts {
             Level::Error => None,
         };
         self.shown.retain(|toast| {
-            let Some(lifetime) = lifetime(toast.notice.level) else { return true };
+            let Some(lifetime) = lifetime(toast.notice.level) else {
+                return true;
+            };
             match lifetime.checked_sub(toast.born.elapsed()) {
                 Some(left) if !left.is_zero() => {
                     context.request_repaint_after(left);
@@ -153,33 +176,52 @@ fn toast_ui(ui: &mut egui::Ui, index: usize, toast: &mut Toast) -> bool {
             ui.set_width(WIDTH);
             ui.push_id(("toast", index), |ui| {
                 ui.horizontal_top(|ui| {
-                    let (dot, _) = ui.allocate_exact_size(Vec2::new(2.0 * SPACE, 5.0 * SPACE), egui::Sense::hover());
+                    let (dot, _) = ui.allocate_exact_size(
+                        Vec2::new(2.0 * SPACE, 5.0 * SPACE),
+                        egui::Sense::hover(),
+                    );
                     ui.painter().circle_filled(dot.center(), SPACE, color);
                     ui.vertical(|ui| {
                         ui.set_width(WIDTH - 14.0 * SPACE);
                         let title = RichText::new(&toast.notice.title).color(tokens.text_strong);
                         ui.add(egui::Label::new(title).wrap());
                         if let Some(first) = toast.notice.causes.first() {
-                            ui.add(egui::Label::new(RichText::new(first).color(tokens.text_weak)).wrap());
+                            ui.add(
+                                egui::Label::new(RichText::new(first).color(tokens.text_weak))
+                                    .wrap(),
+                            );
                         }
                         if toast.unfolded {
                             for cause in toast.notice.causes.iter().skip(1) {
-                                let line = RichText::new(format!("caused by {cause}")).small().color(tokens.text_weak);
+                                let line = RichText::new(format!("caused by {cause}"))
+                                    .small()
+                                    .color(tokens.text_weak);
                                 ui.add(egui::Label::new(line).wrap());
                             }
                         }
                         ui.horizontal(|ui| {
                             if toast.count > 1 {
-                                ui.label(RichText::new(format!("{} times", toast.count)).small().weak());
+                                ui.label(
+                                    RichText::new(format!("{} times", toast.count))
+                                        .small()
+                                        .weak(),
+                                );
                             }
                             if toast.notice.causes.len() > 1 {
-                                let label = if toast.unfolded { "Hide details" } else { "Show details" };
+                                let label = if toast.unfolded {
+                                    "Hide details"
+                                } else {
+                                    "Show details"
+                                };
                                 if ui.link(RichText::new(label).small()).clicked() {
                                     toast.unfolded = !toast.unfolded;
                                 }
                             }
                             if toast.notice.level == Level::Error
-                                && ui.link(RichText::new("Copy").small()).on_hover_text("Copy the whole message").clicked()
+                                && ui
+                                    .link(RichText::new("Copy").small())
+                                    .on_hover_text("Copy the whole message")
+                                    .clicked()
                             {
                                 let mut text = vec![toast.notice.title.clone()];
                                 text.extend(toast.notice.causes.iter().cloned());
@@ -187,7 +229,9 @@ fn toast_ui(ui: &mut egui::Ui, index: usize, toast: &mut Toast) -> bool {
                             }
                         });
                     });
-                    if crate::widgets::icon_button(ui, "✕", "Dismiss").clicked() {
+                    if crate::widgets::icon_button(ui, crate::icons::Icon::Close, "Dismiss")
+                        .clicked()
+                    {
                         closed = true;
                     }
                 });
@@ -195,14 +239,23 @@ fn toast_ui(ui: &mut egui::Ui, index: usize, toast: &mut Toast) -> bool {
         })
         .response;
     response.widget_info(|| {
-        egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{word}: {}", toast.notice.title))
+        egui::WidgetInfo::labeled(
+            egui::Role::Label,
+            true,
+            format!("{word}: {}", toast.notice.title),
+        )
     });
     closed
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -214,6 +267,9 @@ mod tests {
         toasts.add(Notice::error("The session did not open", &error));
         assert_eq!(toasts.shown.len(), 1);
         assert_eq!(toasts.shown[0].count, 2);
-        assert_eq!(toasts.shown[0].notice.causes, ["cannot read", "no such file: a.ron"]);
+        assert_eq!(
+            toasts.shown[0].notice.causes,
+            ["cannot read", "no such file: a.ron"]
+        );
     }
 }

@@ -17,7 +17,11 @@ pub struct UndoStack<T> {
 
 impl<T> Default for UndoStack<T> {
     fn default() -> Self {
-        Self { past: VecDeque::new(), future: Vec::new(), in_gesture: false }
+        Self {
+            past: VecDeque::new(),
+            future: Vec::new(),
+            in_gesture: false,
+        }
     }
 }
 

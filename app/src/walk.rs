@@ -44,29 +44,74 @@ fn script(open: Option<&str>) -> Vec<Scene> {
     let mut scenes = Vec::new();
     let mut scene = |name: String, commands: Vec<Command>| scenes.push(Scene { name, commands });
     let open = match open {
-        Some(text) if crate::opening::is_specification(text) => Some(Command::OpenSpecification(text.to_owned())),
+        Some(text) if crate::opening::is_specification(text) => {
+            Some(Command::OpenSpecification(text.to_owned()))
+        }
         Some(path) => Some(Command::OpenPath(path.into())),
         None => crate::assets::demo().map(|_| Command::OpenDemo),
     };
     for (theme, set) in [("dark", Command::ThemeDark), ("light", Command::ThemeLight)] {
-        scene(format!("{theme}-welcome"), vec![set.clone(), Command::NewSession]);
+        scene(
+            format!("{theme}-welcome"),
+            vec![set.clone(), Command::NewSession],
+        );
         scene(format!("{theme}-palette"), vec![Command::ShowPalette]);
         // Every pane with nothing loaded.
-        scene(format!("{theme}-empty"), vec![Command::ShowPalette, Command::ResetLayout, Command::ShowPane(PaneKind::Sources)]);
-        for kind in [PaneKind::Attention, PaneKind::Runs, PaneKind::Figure, PaneKind::Log] {
-            scene(format!("{theme}-empty-{}", kind.title().to_lowercase()), vec![Command::ShowPane(kind)]);
+        scene(
+            format!("{theme}-empty"),
+            vec![
+                Command::ShowPalette,
+                Command::ResetLayout,
+                Command::ShowPane(PaneKind::Sources),
+            ],
+        );
+        for kind in [
+            PaneKind::Attention,
+            PaneKind::Runs,
+            PaneKind::Figure,
+            PaneKind::Log,
+        ] {
+            scene(
+                format!("{theme}-empty-{}", kind.title().to_lowercase()),
+                vec![Command::ShowPane(kind)],
+            );
         }
         scene(format!("{theme}-shortcuts"), vec![Command::ShowShortcuts]);
         let Some(open) = &open else { continue };
-        scene(format!("{theme}-demo"), vec![Command::CloseDialog, Command::ResetLayout, open.clone()]);
-        scene(format!("{theme}-demo-later"), vec![Command::JumpForward, Command::NextEpisode, Command::JumpForward]);
-        scene(format!("{theme}-demo-head"), vec![Command::NextLayer, Command::NextHead]);
+        scene(
+            format!("{theme}-demo"),
+            vec![Command::CloseDialog, Command::ResetLayout, open.clone()],
+        );
+        scene(
+            format!("{theme}-demo-later"),
+            vec![
+                Command::JumpForward,
+                Command::NextEpisode,
+                Command::JumpForward,
+            ],
+        );
+        scene(
+            format!("{theme}-demo-head"),
+            vec![Command::NextLayer, Command::NextHead],
+        );
         for kind in [PaneKind::Attention, PaneKind::Figure, PaneKind::Runs] {
             let name = format!("{theme}-demo-{}", kind.title().to_lowercase());
-            scene(name, vec![Command::ShowSelectedHeads, Command::ShowPane(kind)]);
+            scene(
+                name,
+                vec![Command::ShowSelectedHeads, Command::ShowPane(kind)],
+            );
         }
         scene(format!("{theme}-demo-new-run"), vec![Command::NewRun]);
-        scene(format!("{theme}-demo-zoom"), vec![Command::ShowRunForm(false), Command::ShowPane(PaneKind::Trajectory), Command::ZoomIn, Command::ZoomIn, Command::ZoomIn]);
+        scene(
+            format!("{theme}-demo-zoom"),
+            vec![
+                Command::ShowRunForm(false),
+                Command::ShowPane(PaneKind::Trajectory),
+                Command::ZoomIn,
+                Command::ZoomIn,
+                Command::ZoomIn,
+            ],
+        );
         scene(format!("{theme}-demo-calm"), vec![Command::ZoomReset]);
     }
     scenes
@@ -77,19 +122,28 @@ fn script(open: Option<&str>) -> Vec<Scene> {
 /// # Errors
 /// When the window does not come up, shows an error, or a picture cannot be written.
 pub fn walk(walk: Walk) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&walk.out).with_context(|| format!("cannot make the folder: {}", walk.out.display()))?;
+    std::fs::create_dir_all(&walk.out)
+        .with_context(|| format!("cannot make the folder: {}", walk.out.display()))?;
     let scenes = script(walk.open.as_deref());
     if walk.open.is_none() && crate::assets::demo().is_none() {
         eprintln!("not found, skipped: the scenes with the demo");
     }
     let mut settings = SettingsFile::in_memory();
-    settings.settings = Settings { window_size: walk.size, ..Settings::default() };
+    settings.settings = Settings {
+        window_size: walk.size,
+        ..Settings::default()
+    };
     let mut native = crate::window::native_options(&settings);
     // There may be no window manager to honour anything but a plain window.
     native.centered = false;
     let outcome = Arc::new(Mutex::new(None));
     let (told, out) = (outcome.clone(), walk.out.clone());
-    let options = Options { settings, device: walk.device, log: walk.log, ..Options::bare() };
+    let options = Options {
+        settings,
+        device: walk.device,
+        log: walk.log,
+        ..Options::bare()
+    };
     crate::window::run(native, move |creation| {
         Box::new(Walker {
             workbench: Workbench::new(&creation.egui_ctx, options),
@@ -159,12 +213,21 @@ impl eframe::App for Walker {
 impl Walker {
     /// One frame on. False when the walk is over.
     fn advance(&mut self, context: &egui::Context) -> anyhow::Result<bool> {
-        let Some(scene) = self.scenes.get(self.next) else { return Ok(false) };
+        let Some(scene) = self.scenes.get(self.next) else {
+            return Ok(false);
+        };
         if self.workbench.errors() > 0 {
-            bail!("the window showed an error in scene {}; see the log above", scene.name);
+            bail!(
+                "the window showed an error in scene {}; see the log above",
+                scene.name
+            );
         }
         if self.begun.elapsed() > PATIENCE {
-            bail!("scene {} did not come to rest within {} s", scene.name, PATIENCE.as_secs());
+            bail!(
+                "scene {} did not come to rest within {} s",
+                scene.name,
+                PATIENCE.as_secs()
+            );
         }
         match self.phase {
             Phase::Begin => {
@@ -202,11 +265,19 @@ impl Walker {
     fn finish(&mut self, context: &egui::Context, result: anyhow::Result<()>) {
         let pictures = self.next;
         self.busy_frames.sort_by(f32::total_cmp);
-        let median = self.busy_frames.get(self.busy_frames.len() / 2).copied().unwrap_or(0.0) * 1e3;
+        let median = self
+            .busy_frames
+            .get(self.busy_frames.len() / 2)
+            .copied()
+            .unwrap_or(0.0)
+            * 1e3;
         let mut outcome = self.outcome.lock();
         if outcome.is_none() {
             *outcome = Some(result.map(|()| {
-                format!("{pictures} pictures, {median:.1} ms per frame at rest (median): {}", self.out.display())
+                format!(
+                    "{pictures} pictures, {median:.1} ms per frame at rest (median): {}",
+                    self.out.display()
+                )
             }));
         }
         drop(outcome);
@@ -216,7 +287,17 @@ impl Walker {
 
 fn write_png(path: &Path, image: &egui::ColorImage) -> anyhow::Result<()> {
     let [width, height] = image.size;
-    let rgba: Vec<u8> = image.pixels.iter().flat_map(egui::Color32::to_array).collect();
-    image::save_buffer(path, &rgba, width as u32, height as u32, image::ExtendedColorType::Rgba8)
-        .with_context(|| format!("cannot write the picture: {}", path.display()))
+    let rgba: Vec<u8> = image
+        .pixels
+        .iter()
+        .flat_map(egui::Color32::to_array)
+        .collect();
+    image::save_buffer(
+        path,
+        &rgba,
+        width as u32,
+        height as u32,
+        image::ExtendedColorType::Rgba8,
+    )
+    .with_context(|| format!("cannot write the picture: {}", path.display()))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use egui::{Align2, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
+use egui::{Align2, RichText, Role, Sense, Ui, Vec2, WidgetInfo};
 use poll_promise::Promise;
 
 use crate::assets;
@@ -30,21 +30,26 @@ enum Picture {
 impl Pictures {
     fn get(&mut self, ui: &Ui, name: &'static str) -> Option<egui::TextureHandle> {
         let context = ui.ctx().clone();
-        let picture = self.found.entry(name).or_insert_with(|| match assets::card_picture(name) {
-            None => Picture::Missing,
-            Some(path) => Picture::Reading(Promise::spawn_thread("picture", move || {
-                let picture = read_picture(&path);
-                context.request_repaint();
-                picture
-            })),
-        });
+        let picture = self
+            .found
+            .entry(name)
+            .or_insert_with(|| match assets::card_picture(name) {
+                None => Picture::Missing,
+                Some(path) => Picture::Reading(Promise::spawn_thread("picture", move || {
+                    let picture = read_picture(&path);
+                    context.request_repaint();
+                    picture
+                })),
+            });
         if let Picture::Reading(promise) = picture
             && let Some(image) = promise.ready()
         {
             *picture = match image {
-                Some(image) => {
-                    Picture::Ready(ui.ctx().load_texture(name, image.clone(), egui::TextureOptions::LINEAR))
-                }
+                Some(image) => Picture::Ready(ui.ctx().load_texture(
+                    name,
+                    image.clone(),
+                    egui::TextureOptions::LINEAR,
+                )),
                 None => Picture::Missing,
             };
         }
@@ -64,9 +69,14 @@ fn read_picture(path: &Path) -> Option<egui::ColorImage> {
         reader.limits(limits);
         let image = reader.decode()?.to_rgba8();
         let size = [image.width() as usize, image.height() as usize];
-        Ok(egui::ColorImage::from_rgba_unmultiplied(size, image.as_raw()))
+        Ok(egui::ColorImage::from_rgba_unmultiplied(
+            size,
+            image.as_raw(),
+        ))
     };
-    read().inspect_err(|error| tracing::warn!("no picture on a card: {error}: {}", path.display())).ok()
+    read()
+        .inspect_err(|error| tracing::warn!("no picture on a card: {error}: {}", path.display()))
+        .ok()
 }
 
 struct Card {
@@ -116,7 +126,11 @@ pub fn ui(
     commands: &mut Vec<Command>,
 ) {
     let tokens = theme::tokens(ui);
-    let columns = if ui.available_width() > 4.0 * CARD.x + 7.0 * GAP { 4 } else { 2 };
+    let columns = if ui.available_width() > 4.0 * CARD.x + 7.0 * GAP {
+        4
+    } else {
+        2
+    };
     let width = columns as f32 * CARD.x + (columns - 1) as f32 * GAP;
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         let left = ((ui.available_width() - width) / 2.0).max(0.0);
@@ -163,7 +177,12 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
     let radius = 2 * theme::RADIUS;
     painter.rect_filled(rect, radius, tokens.surface);
     let top = egui::Rect::from_min_size(rect.min, Vec2::new(rect.width(), PICTURE_HEIGHT));
-    let corners = egui::CornerRadius { nw: radius, ne: radius, sw: 0, se: 0 };
+    let corners = egui::CornerRadius {
+        nw: radius,
+        ne: radius,
+        sw: 0,
+        se: 0,
+    };
     match picture {
         Some(texture) => {
             // Fill the card's upper part, cutting off what is too much.
@@ -172,7 +191,8 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
             let shown = top.size() / (size * scale);
             let uv = egui::Rect::from_center_size(egui::pos2(0.5, 0.5), shown);
             painter.add(
-                egui::epaint::RectShape::filled(top, corners, egui::Color32::WHITE).with_texture(texture.id(), uv),
+                egui::epaint::RectShape::filled(top, corners, egui::Color32::WHITE)
+                    .with_texture(texture.id(), uv),
             );
         }
         None => {
@@ -181,13 +201,22 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
         }
     }
     let border = if active { tokens.accent } else { tokens.border };
-    painter.rect_stroke(rect, radius, egui::Stroke::new(1.0, border), egui::StrokeKind::Inside);
+    painter.rect_stroke(
+        rect,
+        radius,
+        egui::Stroke::new(1.0, border),
+        egui::StrokeKind::Inside,
+    );
     let mut text = ui.new_child(
         egui::UiBuilder::new()
             .max_rect(egui::Rect::from_min_max(top.left_bottom(), rect.max).shrink(3.0 * SPACE))
             .layout(egui::Layout::top_down(egui::Align::Min)),
     );
-    text.label(RichText::new(card.title).text_style(theme::section_style()).color(tokens.text_strong));
+    text.label(
+        RichText::new(card.title)
+            .text_style(theme::section_style())
+            .color(tokens.text_strong),
+    );
     text.add(egui::Label::new(RichText::new(card.text).color(tokens.text_weak)).wrap());
     response.clicked()
 }
@@ -206,16 +235,32 @@ fn emblem(painter: &egui::Painter, rect: egui::Rect, name: &str, tokens: &theme:
                     center + Vec2::new(i - 1.0, 1.0 - i) * unit * 1.4,
                     Vec2::new(7.0, 5.0) * unit,
                 );
-                painter.rect(at, 3.0, tokens.surface, if i == 0.0 { bright } else { line }, egui::StrokeKind::Inside);
+                painter.rect(
+                    at,
+                    3.0,
+                    tokens.surface,
+                    if i == 0.0 { bright } else { line },
+                    egui::StrokeKind::Inside,
+                );
             }
         }
         "card-run" => {
             // A loss that falls.
-            let at = |i: f32| center + Vec2::new(i * 0.7 - 5.0, 2.8 - 6.0 * (-0.32 * i).exp().mul_add(-1.0, 1.0)) * unit;
+            let at = |i: f32| {
+                center
+                    + Vec2::new(
+                        i * 0.7 - 5.0,
+                        2.8 - 6.0 * (-0.32 * i).exp().mul_add(-1.0, 1.0),
+                    ) * unit
+            };
             let flip = |p: egui::Pos2| egui::pos2(p.x, 2.0 * center.y - p.y);
             let points: Vec<_> = (0..15).map(|i| flip(at(i as f32))).collect();
             painter.line(points, bright);
-            painter.hline(center.x - 5.4 * unit..=center.x + 5.4 * unit, center.y + 3.6 * unit, line);
+            painter.hline(
+                center.x - 5.4 * unit..=center.x + 5.4 * unit,
+                center.y + 3.6 * unit,
+                line,
+            );
         }
         "card-capture" => {
             // Patches, one of them looked at.
@@ -223,15 +268,29 @@ fn emblem(painter: &egui::Painter, rect: egui::Rect, name: &str, tokens: &theme:
                 for column in 0..4u8 {
                     let offset = Vec2::new(f32::from(column) - 1.5, f32::from(row) - 1.5);
                     let looked_at = 1.0 / (1.0 + (offset - Vec2::new(0.5, -0.5)).length_sq());
-                    let cell = egui::Rect::from_center_size(center + offset * unit * 1.9, Vec2::splat(unit * 1.7));
-                    painter.rect_filled(cell, 2.0, tokens.control.lerp_to_gamma(tokens.accent, looked_at));
+                    let cell = egui::Rect::from_center_size(
+                        center + offset * unit * 1.9,
+                        Vec2::splat(unit * 1.7),
+                    );
+                    painter.rect_filled(
+                        cell,
+                        2.0,
+                        tokens.control.lerp_to_gamma(tokens.accent, looked_at),
+                    );
                 }
             }
         }
         _ => {
             // A table, an object and a gaze.
-            painter.hline(center.x - 5.0 * unit..=center.x + 5.0 * unit, center.y + 2.6 * unit, line);
-            let cube = egui::Rect::from_center_size(center + Vec2::new(1.8, 1.4) * unit, Vec2::splat(2.4 * unit));
+            painter.hline(
+                center.x - 5.0 * unit..=center.x + 5.0 * unit,
+                center.y + 2.6 * unit,
+                line,
+            );
+            let cube = egui::Rect::from_center_size(
+                center + Vec2::new(1.8, 1.4) * unit,
+                Vec2::splat(2.4 * unit),
+            );
             painter.rect(cube, 2.0, tokens.surface, line, egui::StrokeKind::Inside);
             painter.circle_stroke(cube.center(), 2.6 * unit, bright);
         }
@@ -249,12 +308,18 @@ fn below_ui(ui: &mut Ui, recent: &[Recent], state: &WorkbenchState, commands: &m
                 ui.label(RichText::new("What you open appears here").weak());
             }
             for item in recent {
-                let name = Path::new(&item.origin).file_name().map_or(item.origin.clone(), |n| n.to_string_lossy().into_owned());
+                let name = Path::new(&item.origin)
+                    .file_name()
+                    .map_or(item.origin.clone(), |n| n.to_string_lossy().into_owned());
                 ui.horizontal(|ui| {
-                    let link = ui.add(egui::Link::new(RichText::new(&name).color(tokens.accent))).on_hover_text(&item.origin);
+                    let link = ui
+                        .add(egui::Link::new(RichText::new(&name).color(tokens.accent)))
+                        .on_hover_text(&item.origin);
                     if link.clicked() {
                         commands.push(match item.kind {
-                            RecentKind::Dataset if crate::opening::is_specification(&item.origin) => {
+                            RecentKind::Dataset
+                                if crate::opening::is_specification(&item.origin) =>
+                            {
                                 Command::OpenSpecification(item.origin.clone())
                             }
                             _ => Command::OpenPath(PathBuf::from(&item.origin)),
@@ -268,7 +333,12 @@ fn below_ui(ui: &mut Ui, recent: &[Recent], state: &WorkbenchState, commands: &m
         ui.vertical(|ui| {
             ui.set_width(half);
             crate::widgets::section(ui, "Start");
-            for command in [Command::OpenSession, Command::NewRun, Command::TypePath, Command::ShowShortcuts] {
+            for command in [
+                Command::OpenSession,
+                Command::NewRun,
+                Command::TypePath,
+                Command::ShowShortcuts,
+            ] {
                 let Some(info) = command.info() else { continue };
                 ui.horizontal(|ui| {
                     let why_disabled = command.why_disabled(state);
@@ -277,7 +347,11 @@ fn below_ui(ui: &mut Ui, recent: &[Recent], state: &WorkbenchState, commands: &m
                         commands.push(command.clone());
                     }
                     if let Some(shortcut) = info.shortcut {
-                        ui.label(RichText::new(ui.ctx().format_shortcut(&shortcut)).small().weak());
+                        ui.label(
+                            RichText::new(ui.ctx().format_shortcut(&shortcut))
+                                .small()
+                                .weak(),
+                        );
                     }
                 });
             }
@@ -293,12 +367,26 @@ pub fn drop_hint_ui(context: &egui::Context) {
     if context.input(|input| input.raw.hovered_files.is_empty()) {
         return;
     }
-    let painter = context.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop")));
+    let painter = context.layer_painter(egui::LayerId::new(
+        egui::Order::Foreground,
+        egui::Id::unique("drop"),
+    ));
     let visuals = context.global_style().visuals.clone();
     let tokens = theme::of(&visuals);
     let rect = context.content_rect();
     painter.rect_filled(rect, 0.0, tokens.ground.gamma_multiply(0.85));
-    painter.rect_stroke(rect.shrink(3.0 * SPACE), 8.0, egui::Stroke::new(2.0, tokens.accent), egui::StrokeKind::Inside);
+    painter.rect_stroke(
+        rect.shrink(3.0 * SPACE),
+        8.0,
+        egui::Stroke::new(2.0, tokens.accent),
+        egui::StrokeKind::Inside,
+    );
     let font = egui::TextStyle::Heading.resolve(&context.global_style());
-    painter.text(rect.center(), Align2::CENTER_CENTER, "Drop to open", font, tokens.text_strong);
+    painter.text(
+        rect.center(),
+        Align2::CENTER_CENTER,
+        "Drop to open",
+        font,
+        tokens.text_strong,
+    );
 }

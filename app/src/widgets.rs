@@ -1,31 +1,93 @@
 //! Small things that several panes draw alike.
 
-use egui::{Align, Color32, Layout, Response, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
+use egui::{Align, Color32, Layout, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo};
 
 use crate::command::Command;
+use crate::icons::Face;
 use crate::panes::PaneContext;
 use crate::theme::{self, SPACE};
 
 /// A pane with nothing in it: what would fill it, and the commands that do.
-pub fn empty_state(ui: &mut Ui, context: &mut PaneContext<'_>, title: &str, text: &str, actions: &[Command]) {
-    let height = ui.available_height();
-    ui.vertical_centered(|ui| {
-        ui.add_space((height * 0.5 - 14.0 * SPACE).max(4.0 * SPACE));
-        ui.label(RichText::new(title).text_style(egui::TextStyle::Heading));
-        ui.add_space(SPACE);
-        ui.scope(|ui| {
-            ui.set_max_width(90.0 * SPACE);
-            ui.add(egui::Label::new(RichText::new(text).weak()).wrap());
+pub fn empty_state(
+    ui: &mut Ui,
+    context: &mut PaneContext<'_>,
+    title: &str,
+    text: &str,
+    actions: &[Command],
+) {
+    const WIDTH: f32 = 96.0 * SPACE;
+    let width = ui.available_width().min(WIDTH);
+    // Centred by its own height, which is known from the second frame on; a low pane starts at its top.
+    let id = ui.scope_id().with("empty state");
+    let height = ui
+        .data(|data| data.get_temp::<f32>(id))
+        .unwrap_or(28.0 * SPACE);
+    let top = ((ui.available_height() - height) * 0.42).max(0.0);
+    egui::ScrollArea::vertical()
+        .id_salt("empty state")
+        .auto_shrink(false)
+        .show(ui, |ui| {
+            ui.add_space(top);
+            let inner = ui.vertical_centered(|ui| {
+                ui.label(RichText::new(title).text_style(egui::TextStyle::Heading));
+                ui.add_space(SPACE);
+                ui.scope(|ui| {
+                    ui.set_max_width(width);
+                    ui.add(egui::Label::new(RichText::new(text).weak()).wrap());
+                });
+                ui.add_space(2.0 * SPACE);
+                for row in rows_that_fit(ui, actions, ui.available_width()) {
+                    let row_width = row.iter().map(|(_, width)| width).sum::<f32>()
+                        + (row.len().saturating_sub(1)) as f32 * ui.spacing().item_spacing.x;
+                    ui.horizontal(|ui| {
+                        ui.add_space(((ui.available_width() - row_width) / 2.0).max(0.0));
+                        for (command, _) in row {
+                            command_button(ui, context, command);
+                        }
+                    });
+                }
+            });
+            let now = inner.response.rect.height();
+            if (now - height).abs() > 0.5 {
+                ui.data_mut(|data| data.insert_temp(id, now));
+                ui.ctx().request_repaint();
+            }
         });
-        ui.add_space(3.0 * SPACE);
-        for action in actions {
-            command_button(ui, context, action);
+}
+
+/// Buttons with their widths, broken into rows.
+fn rows_that_fit<'a>(ui: &Ui, commands: &'a [Command], room: f32) -> Vec<Vec<(&'a Command, f32)>> {
+    let font = egui::TextStyle::Button.resolve(ui.style());
+    let padding = 2.0 * ui.spacing().button_padding.x;
+    let gap = ui.spacing().item_spacing.x;
+    let mut rows: Vec<Vec<(&Command, f32)>> = Vec::new();
+    let mut used = f32::INFINITY;
+    for command in commands {
+        let Some(info) = command.info() else { continue };
+        let galley =
+            ui.painter()
+                .layout_no_wrap(info.label.to_owned(), font.clone(), Color32::PLACEHOLDER);
+        let width = galley.size().x + padding;
+        match rows.last_mut() {
+            Some(row) if used + gap + width <= room => {
+                used += gap + width;
+                row.push((command, width));
+            }
+            _ => {
+                used = width;
+                rows.push(vec![(command, width)]);
+            }
         }
-    });
+    }
+    rows
 }
 
 /// A button for a command: its label, its help and shortcut on hover, disabled with the reason when it cannot be done.
-pub fn command_button(ui: &mut Ui, context: &mut PaneContext<'_>, command: &Command) -> Option<Response> {
+pub fn command_button(
+    ui: &mut Ui,
+    context: &mut PaneContext<'_>,
+    command: &Command,
+) -> Option<Response> {
     let info = command.info()?;
     let why_disabled = command.why_disabled(context.state);
     let response = ui.add_enabled(why_disabled.is_none(), egui::Button::new(info.label));
@@ -36,17 +98,24 @@ pub fn command_button(ui: &mut Ui, context: &mut PaneContext<'_>, command: &Comm
     Some(response)
 }
 
-/// A button with one symbol for a command; its accessible name is the command's label.
-pub fn command_icon(ui: &mut Ui, context: &mut PaneContext<'_>, symbol: &str, command: &Command) -> Option<Response> {
+/// A small button with an icon or a word for a command; its accessible name is the command's label.
+pub fn command_icon<'a>(
+    ui: &mut Ui,
+    context: &mut PaneContext<'_>,
+    face: impl Into<Face<'a>>,
+    command: &Command,
+) -> Option<Response> {
     let info = command.info()?;
     let why_disabled = command.why_disabled(context.state);
     let selected = command.checked(context.state).unwrap_or(false);
     let response = ui
         .add_enabled_ui(why_disabled.is_none(), |ui| {
-            ui.add(egui::Button::new(symbol).selected(selected).min_size(Vec2::splat(6.0 * SPACE)))
+            face_button(ui, face.into(), selected, true)
         })
         .inner;
-    response.widget_info(|| WidgetInfo::selected(Role::Button, why_disabled.is_none(), selected, info.label));
+    response.widget_info(|| {
+        WidgetInfo::selected(Role::Button, why_disabled.is_none(), selected, info.label)
+    });
     let response = command_tooltip(response, command, why_disabled);
     if response.clicked() {
         context.send(command.clone());
@@ -54,9 +123,38 @@ pub fn command_icon(ui: &mut Ui, context: &mut PaneContext<'_>, symbol: &str, co
     Some(response)
 }
 
+/// A button of the height of all buttons; an icon on it is drawn in the colour that text would have.
+fn face_button(ui: &mut Ui, face: Face<'_>, selected: bool, framed: bool) -> Response {
+    let size = Vec2::splat(6.0 * SPACE);
+    let (text, icon) = match face {
+        Face::Text(text) => (text, None),
+        Face::Icon(icon) => ("", Some(icon)),
+    };
+    let button = egui::Button::new(text)
+        .selected(selected)
+        .min_size(size)
+        .frame_when_inactive(framed);
+    let response = ui.add(button);
+    if let Some(icon) = icon {
+        let color = if selected {
+            ui.visuals().selection.stroke.color
+        } else {
+            ui.style().interact(&response).text_color()
+        };
+        icon.paint(ui.painter(), response.rect, color);
+    }
+    response
+}
+
 /// Help and shortcut of a command, or why it can do nothing.
-pub fn command_tooltip(response: Response, command: &Command, why_disabled: Option<&'static str>) -> Response {
-    let Some(info) = command.info() else { return response };
+pub fn command_tooltip(
+    response: Response,
+    command: &Command,
+    why_disabled: Option<&'static str>,
+) -> Response {
+    let Some(info) = command.info() else {
+        return response;
+    };
     let shortcut = info.shortcut.map(|s| response.ctx.format_shortcut(&s));
     match why_disabled {
         Some(why) => response.on_disabled_hover_text(why),
@@ -70,9 +168,9 @@ pub fn command_tooltip(response: Response, command: &Command, why_disabled: Opti
     }
 }
 
-/// A frameless button with one symbol and an accessible name.
-pub fn icon_button(ui: &mut Ui, symbol: &str, name: &str) -> Response {
-    let response = ui.add(egui::Button::new(symbol).frame_when_inactive(false).min_size(Vec2::splat(5.0 * SPACE)));
+/// A frameless button with an icon or a word, and an accessible name.
+pub fn icon_button<'a>(ui: &mut Ui, face: impl Into<Face<'a>>, name: &str) -> Response {
+    let response = face_button(ui, face.into(), false, false);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), name));
     response.on_hover_text(name)
 }
@@ -86,7 +184,16 @@ pub fn named(response: Response, kind: Role, name: &str) -> Response {
 /// A heading within a pane.
 pub fn section(ui: &mut Ui, title: &str) {
     ui.add_space(SPACE);
-    ui.label(RichText::new(title).text_style(theme::section_style()).color(theme::tokens(ui).text_strong));
+    ui.label(
+        RichText::new(title)
+            .text_style(theme::section_style())
+            .color(theme::tokens(ui).text_strong),
+    );
+}
+
+/// The frame of dialogs within the window.
+pub fn modal_frame(context: &egui::Context) -> egui::Frame {
+    egui::Frame::window(&context.global_style()).inner_margin(egui::Margin::same(16))
 }
 
 /// A small word on a coloured ground, for states.
@@ -95,8 +202,10 @@ pub fn badge(ui: &mut Ui, text: &str, color: Color32) -> Response {
     let galley = ui.painter().layout_no_wrap(text.to_owned(), font, color);
     let size = galley.size() + Vec2::new(3.0 * SPACE, SPACE);
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
-    ui.painter().rect_filled(rect, size.y / 2.0, color.gamma_multiply(0.16));
-    ui.painter().galley(rect.center() - galley.size() / 2.0, galley, color);
+    ui.painter()
+        .rect_filled(rect, size.y / 2.0, color.gamma_multiply(0.16));
+    ui.painter()
+        .galley(rect.center() - galley.size() / 2.0, galley, color);
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, text));
     response
 }
@@ -105,7 +214,10 @@ pub fn badge(ui: &mut Ui, text: &str, color: Color32) -> Response {
 pub fn fact(ui: &mut Ui, name: &str, value: impl Into<String>) -> Response {
     ui.horizontal(|ui| {
         ui.label(RichText::new(name).weak());
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.add(egui::Label::new(value.into()).truncate())).inner
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.add(egui::Label::new(value.into()).truncate())
+        })
+        .inner
     })
     .inner
 }
@@ -113,9 +225,14 @@ pub fn fact(ui: &mut Ui, name: &str, value: impl Into<String>) -> Response {
 /// What a plot says of the point under the pointer.
 pub fn plot_label(position: &egui_plot::HoverPosition<'_>) -> Option<String> {
     match position {
-        egui_plot::HoverPosition::NearDataPoint { plot_name, position, .. } if !plot_name.is_empty() => {
-            Some(format!("{plot_name}\nstep {:.0}\n{:.4}", position.x, position.y))
-        }
+        egui_plot::HoverPosition::NearDataPoint {
+            plot_name,
+            position,
+            ..
+        } if !plot_name.is_empty() => Some(format!(
+            "{plot_name}\nstep {:.0}\n{:.4}",
+            position.x, position.y
+        )),
         _ => None,
     }
 }

@@ -22,10 +22,19 @@ pub struct Opening {
 /// # Errors
 /// When there is no display, no graphics driver, or the window system refuses; the message says what to do.
 pub fn open(opening: Opening) -> anyhow::Result<()> {
-    let Opening { options, started, time_first_frame } = opening;
+    let Opening {
+        options,
+        started,
+        time_first_frame,
+    } = opening;
     let native = native_options(&options.settings);
     run(native, move |creation| {
-        Box::new(Timed { workbench: Workbench::new(&creation.egui_ctx, options), started, time_first_frame, frames: 0 })
+        Box::new(Timed {
+            workbench: Workbench::new(&creation.egui_ctx, options),
+            started,
+            time_first_frame,
+            frames: 0,
+        })
     })
 }
 
@@ -52,14 +61,23 @@ pub fn native_options(settings: &SettingsFile) -> eframe::NativeOptions {
         .with_maximized(settings.settings.maximized)
         .with_icon(icon())
         .with_drag_and_drop(true);
-    eframe::NativeOptions { viewport, centered: true, system_font_fallback: false, ..Default::default() }
+    eframe::NativeOptions {
+        viewport,
+        centered: true,
+        system_font_fallback: false,
+        ..Default::default()
+    }
 }
 
 /// Without a display the window system's own message is hard to read.
 fn require_display() -> anyhow::Result<()> {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let needs_display = cfg!(all(unix, not(target_os = "macos")));
-    if needs_display && !["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"].into_iter().any(is_set) {
+    if needs_display
+        && !["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"]
+            .into_iter()
+            .any(is_set)
+    {
         bail!(
             "there is no display to open a window on: neither DISPLAY nor WAYLAND_DISPLAY is set; \
              everything but the window works here too, see gazelab --help"
@@ -96,7 +114,11 @@ fn icon() -> egui::IconData {
             rgba.extend(if gap { [0, 0, 0, 0] } else { [r, g, b, 255] });
         }
     }
-    egui::IconData { rgba, width: SIDE as u32, height: SIDE as u32 }
+    egui::IconData {
+        rgba,
+        width: SIDE as u32,
+        height: SIDE as u32,
+    }
 }
 
 /// The workbench with a clock for its first frame.
@@ -150,6 +172,7 @@ pub fn parse_size(text: &str) -> anyhow::Result<(f32, f32)> {
         let (width, height) = text.split_once('x')?;
         Some((width.parse::<u16>().ok()?, height.parse::<u16>().ok()?))
     };
-    let (width, height) = parse().with_context(|| format!("\"{text}\" is no size; write it as in 1280x800"))?;
+    let (width, height) =
+        parse().with_context(|| format!("\"{text}\" is no size; write it as in 1280x800"))?;
     Ok((f32::from(width), f32::from(height)))
 }

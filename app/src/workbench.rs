@@ -92,7 +92,13 @@ impl Workbench {
     /// A window as `options` ask. Nothing heavy happens here: what is opened is opened by threads.
     pub fn new(context: &egui::Context, options: Options) -> Self {
         theme::install(context);
-        let Options { open, settings, warning, log, device } = options;
+        let Options {
+            open,
+            settings,
+            warning,
+            log,
+            device,
+        } = options;
         let jobs = Jobs::new(context.clone());
         let mut state = WorkbenchState::new(jobs.clone(), device);
         state.theme = match settings.settings.theme {
@@ -104,7 +110,12 @@ impl Workbench {
         context.set_zoom_factor(settings.settings.zoom);
         context.options_mut(|options| options.zoom_with_keyboard = false);
         state.run_folders = settings.settings.run_folders.clone();
-        let tree = settings.settings.layout.as_deref().and_then(layout::parse).unwrap_or_else(layout::default_tree);
+        let tree = settings
+            .settings
+            .layout
+            .as_deref()
+            .and_then(layout::parse)
+            .unwrap_or_else(layout::default_tree);
         let mut this = Self {
             context: context.clone(),
             inspector: Inspector::new(jobs.clone(), context.clone()),
@@ -160,7 +171,9 @@ impl Workbench {
 
     /// Whether nothing works behind the window and nothing waits to be applied.
     pub fn is_idle(&self) -> bool {
-        self.commands.is_empty() && self.state.jobs.is_empty() && !self.inspector.is_busy(&self.state)
+        self.commands.is_empty()
+            && self.state.jobs.is_empty()
+            && !self.inspector.is_busy(&self.state)
     }
 
     /// Whether the welcome screen is shown.
@@ -189,7 +202,13 @@ impl Workbench {
         egui::CentralPanel::default().frame(frame).show(ui, |ui| {
             if self.welcome {
                 let recent = &self.settings.settings.recent;
-                welcome::ui(ui, recent, &mut self.pictures, &self.state, &mut self.commands);
+                welcome::ui(
+                    ui,
+                    recent,
+                    &mut self.pictures,
+                    &self.state,
+                    &mut self.commands,
+                );
             } else {
                 self.panes_ui(ui);
             }
@@ -197,7 +216,11 @@ impl Workbench {
         welcome::drop_hint_ui(&self.context);
         let command = self.palette.show(&self.context, &self.state);
         self.commands.extend(command);
-        let facts = modals::Facts { state: &self.state, device: self.inspector.device_name(), settings: &self.settings };
+        let facts = modals::Facts {
+            state: &self.state,
+            device: self.inspector.device_name(),
+            settings: &self.settings,
+        };
         self.commands.extend(self.modal.show(&self.context, &facts));
         self.toasts.show(&self.context);
         // Commands take effect in the next frame; without this it might be long in coming.
@@ -224,6 +247,7 @@ impl Workbench {
 
     fn panes_ui(&mut self, ui: &mut egui::Ui) {
         let mut behavior = PanesUi {
+            in_front: self.tree.active_tiles(),
             panes: &mut self.panes,
             context: PaneContext {
                 state: &self.state,
@@ -277,7 +301,11 @@ impl Workbench {
             }
             Message::Episode(ticket, episode) => {
                 if ticket == self.ticket && episode.meta.index == self.state.cursor.episode {
-                    let slot = self.state.dataset.as_mut().and_then(|d| d.episodes.get_mut(episode.meta.index));
+                    let slot = self
+                        .state
+                        .dataset
+                        .as_mut()
+                        .and_then(|d| d.episodes.get_mut(episode.meta.index));
                     if let Some(slot) = slot {
                         *slot = Some(episode.meta.clone());
                     }
@@ -296,12 +324,22 @@ impl Workbench {
                 }
             }
             Message::Boxes(ticket, path, boxes) => {
-                if let Some(dataset) = self.state.dataset.as_mut().filter(|_| ticket == self.ticket) {
+                if let Some(dataset) = self
+                    .state
+                    .dataset
+                    .as_mut()
+                    .filter(|_| ticket == self.ticket)
+                {
                     dataset.boxes = Some((path, boxes));
                 }
             }
             Message::Checkpoints(dir, found) => {
-                if let Source::Run { dir: open, checkpoints, chosen, follow } = &mut self.state.source
+                if let Source::Run {
+                    dir: open,
+                    checkpoints,
+                    chosen,
+                    follow,
+                } = &mut self.state.source
                     && *open == dir
                 {
                     let step = checkpoints.get(*chosen).map(|(step, _)| *step);
@@ -311,7 +349,8 @@ impl Workbench {
                         latest
                     } else {
                         // The step looked at may have been cleared away; the next later one is closest.
-                        step.and_then(|step| checkpoints.iter().position(|(s, _)| *s >= step)).unwrap_or(latest)
+                        step.and_then(|step| checkpoints.iter().position(|(s, _)| *s >= step))
+                            .unwrap_or(latest)
                     };
                 }
             }
@@ -336,7 +375,12 @@ impl Workbench {
                     )));
                 }
                 let chosen = checkpoints.len().saturating_sub(1);
-                self.state.source = Source::Run { dir: dir.clone(), checkpoints, chosen, follow: true };
+                self.state.source = Source::Run {
+                    dir: dir.clone(),
+                    checkpoints,
+                    chosen,
+                    follow: true,
+                };
                 self.state.selected_run = Some(dir.clone());
                 if !self.opened_runs.contains(&dir) {
                     self.opened_runs.push(dir);
@@ -352,7 +396,8 @@ impl Workbench {
                 self.state.source = Source::Checkpoint { path };
                 self.welcome = false;
                 if self.state.dataset.is_none() && by_hand {
-                    self.toasts.add(Notice::info("Now open a dataset for the model to look at"));
+                    self.toasts
+                        .add(Notice::info("Now open a dataset for the model to look at"));
                 }
             }
             Opened::Capture(path, captures) => {
@@ -378,20 +423,29 @@ impl Workbench {
             return;
         };
         let (ticket, data) = (self.ticket, dataset.data.clone());
-        self.loader.spawn("Reading boxes", "The boxes did not open", move |job| {
-            let boxes = BoxFile::load(&path, data.as_ref())?;
-            for warning in boxes.warnings().iter().take(3) {
-                job.send(Message::Notice(Notice::warning(warning.clone())));
-            }
-            job.send(Message::Boxes(ticket, path, Arc::new(boxes)));
-            Ok(())
-        });
+        self.loader
+            .spawn("Reading boxes", "The boxes did not open", move |job| {
+                let boxes = BoxFile::load(&path, data.as_ref())?;
+                for warning in boxes.warnings().iter().take(3) {
+                    job.send(Message::Notice(Notice::warning(warning.clone())));
+                }
+                job.send(Message::Boxes(ticket, path, Arc::new(boxes)));
+                Ok(())
+            });
     }
 
     fn take_dataset(&mut self, opened: DatasetWithBoxes) {
-        let DatasetWithBoxes { data, origin, boxes, boxes_error } = opened;
+        let DatasetWithBoxes {
+            data,
+            origin,
+            boxes,
+            boxes_error,
+        } = opened;
         if let Some(error) = boxes_error {
-            self.toasts.add(Notice::error("The box file beside the dataset was left out", &error));
+            self.toasts.add(Notice::error(
+                "The box file beside the dataset was left out",
+                &error,
+            ));
         }
         for warning in data.info().warnings.iter().take(3) {
             self.toasts.add(Notice::warning(warning.clone()));
@@ -404,34 +458,52 @@ impl Workbench {
         self.state.queue_position = 0;
         let episodes = vec![None; data.info().episodes];
         let (ticket, reader) = (self.ticket, data.clone());
-        self.state.dataset = Some(OpenDataset { data, origin, boxes, episodes });
-        self.welcome = false;
-        self.loader.spawn("Reading instructions", "The episodes could not all be listed", move |job| {
-            loader::read_names(job, ticket, &reader)
+        self.state.dataset = Some(OpenDataset {
+            data,
+            origin,
+            boxes,
+            episodes,
         });
+        self.welcome = false;
+        self.loader.spawn(
+            "Reading instructions",
+            "The episodes could not all be listed",
+            move |job| loader::read_names(job, ticket, &reader),
+        );
         self.read_episode();
     }
 
     /// A run alone shows nothing; its own data is the natural thing to look at.
     fn open_dataset_of(&mut self, run: &RunDir) {
         let source = run.spec().data.source.clone();
-        self.loader.spawn("Opening the run's data", "The run's data did not open", move |job| {
-            let dataset = opening::open_dataset(&source)?;
-            job.send(Message::Opened(Opened::Dataset(Box::new(dataset))));
-            Ok(())
-        });
+        self.loader.spawn(
+            "Opening the run's data",
+            "The run's data did not open",
+            move |job| {
+                let dataset = opening::open_dataset(&source)?;
+                job.send(Message::Opened(Opened::Dataset(Box::new(dataset))));
+                Ok(())
+            },
+        );
     }
 
     fn open_session(&mut self, path: PathBuf, session: Session) {
-        self.loader.spawn("Opening session", "The session did not open", move |job| {
-            let opened = loader::open_session(path, session);
-            job.send(Message::Session(Box::new(opened)));
-            Ok(())
-        });
+        self.loader
+            .spawn("Opening session", "The session did not open", move |job| {
+                let opened = loader::open_session(path, session);
+                job.send(Message::Session(Box::new(opened)));
+                Ok(())
+            });
     }
 
     fn take_session(&mut self, opened: OpenedSession) {
-        let OpenedSession { path, session, dataset, others, missing } = opened;
+        let OpenedSession {
+            path,
+            session,
+            dataset,
+            others,
+            missing,
+        } = opened;
         self.close_everything();
         self.remember(RecentKind::Session, &path.to_string_lossy(), true);
         if let Some(dataset) = dataset {
@@ -443,9 +515,17 @@ impl Workbench {
         for notice in missing {
             self.toasts.add(notice);
         }
-        if let Source::Run { checkpoints, chosen, follow, .. } = &mut self.state.source {
+        if let Source::Run {
+            checkpoints,
+            chosen,
+            follow,
+            ..
+        } = &mut self.state.source
+        {
             *follow = session.follow;
-            if let SourceRef::Run { step: Some(step), .. } = &session.source
+            if let SourceRef::Run {
+                step: Some(step), ..
+            } = &session.source
                 && let Some(index) = checkpoints.iter().position(|(s, _)| s == step)
             {
                 *chosen = index;
@@ -479,7 +559,10 @@ impl Workbench {
             self.tree = layout;
         }
         self.state.session_name = match session.name.is_empty() {
-            true => path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+            true => path
+                .file_stem()
+                .map(|s| s.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             false => session.name.clone(),
         };
         self.state.session_path = Some(path);
@@ -495,9 +578,15 @@ impl Workbench {
 
     /// Asks for the signals of the episode under the cursor.
     fn read_episode(&mut self) {
-        let Some(dataset) = &self.state.dataset else { return };
+        let Some(dataset) = &self.state.dataset else {
+            return;
+        };
         let index = self.state.cursor.episode;
-        if self.state.episode.as_ref().is_some_and(|e| e.meta.index == index)
+        if self
+            .state
+            .episode
+            .as_ref()
+            .is_some_and(|e| e.meta.index == index)
             || self.asked_episode == Some((self.ticket, index))
             || index >= dataset.data.info().episodes
         {
@@ -506,12 +595,19 @@ impl Workbench {
         self.asked_episode = Some((self.ticket, index));
         self.state.episode = None;
         let (ticket, data) = (self.ticket, dataset.data.clone());
-        self.loader.spawn("Reading episode", "The episode could not be read", move |job| {
-            let meta = data.episode(index)?;
-            let signals = data.signals(index)?;
-            job.send(Message::Episode(ticket, crate::state::OpenEpisode { meta, signals }));
-            Ok(())
-        });
+        self.loader.spawn(
+            "Reading episode",
+            "The episode could not be read",
+            move |job| {
+                let meta = data.episode(index)?;
+                let signals = data.signals(index)?;
+                job.send(Message::Episode(
+                    ticket,
+                    crate::state::OpenEpisode { meta, signals },
+                ));
+                Ok(())
+            },
+        );
     }
 
     /// Keeps the watcher's folders in step with the state.
@@ -525,7 +621,9 @@ impl Workbench {
                 let repaint = self.context.clone();
                 match training::Watcher::new(roots, move || repaint.request_repaint()) {
                     Ok(watcher) => self.watcher = Some(watcher),
-                    Err(error) => self.toasts.add(Notice::error("Run folders are not watched", &error.into())),
+                    Err(error) => self
+                        .toasts
+                        .add(Notice::error("Run folders are not watched", &error.into())),
                 }
             }
         }
@@ -533,33 +631,60 @@ impl Workbench {
 
     /// When the run that is looked at has other checkpoints than before, asks for them.
     fn follow_run(&mut self) {
-        let Source::Run { dir, checkpoints, .. } = &self.state.source else { return };
+        let Source::Run {
+            dir, checkpoints, ..
+        } = &self.state.source
+        else {
+            return;
+        };
         let known = checkpoints.iter().map(|(step, _)| *step);
-        let now = self.state.runs.iter().find(|run| run.dir == *dir).and_then(|run| run.view());
+        let now = self
+            .state
+            .runs
+            .iter()
+            .find(|run| run.dir == *dir)
+            .and_then(|run| run.view());
         if now.is_none_or(|view| view.checkpoints.iter().copied().eq(known)) {
             return;
         }
         let dir = dir.clone();
-        self.loader.spawn("Looking for checkpoints", "The run's checkpoints could not be listed", move |job| {
-            let checkpoints = RunDir::open(&dir)?.checkpoints()?;
-            job.send(Message::Checkpoints(dir, checkpoints));
-            Ok(())
-        });
+        self.loader.spawn(
+            "Looking for checkpoints",
+            "The run's checkpoints could not be listed",
+            move |job| {
+                let checkpoints = RunDir::open(&dir)?.checkpoints()?;
+                job.send(Message::Checkpoints(dir, checkpoints));
+                Ok(())
+            },
+        );
     }
 
     /// Keyboard, dropped files, the window's close button.
     fn hear_input(&mut self) {
         let (dropped, pointer_down, close) = self.context.input(|input| {
-            let dropped: Vec<PathBuf> = input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect();
-            (dropped, input.pointer.any_down(), input.viewport().close_requested())
+            let dropped: Vec<PathBuf> = input
+                .raw
+                .dropped_files
+                .iter()
+                .map(|file| file.path().to_owned())
+                .collect();
+            (
+                dropped,
+                input.pointer.any_down(),
+                input.viewport().close_requested(),
+            )
         });
-        self.commands.extend(dropped.into_iter().map(Command::OpenPath));
+        self.commands
+            .extend(dropped.into_iter().map(Command::OpenPath));
         if !pointer_down {
             self.state.undo.end_gesture();
         }
         if close && !self.allow_close && self.has_unsaved() {
-            self.context.send_viewport_cmd(egui::ViewportCommand::CancelClose);
-            self.modal = modals::Modal::Unsaved { then: Command::Quit };
+            self.context
+                .send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            self.modal = modals::Modal::Unsaved {
+                then: Command::Quit,
+            };
         }
         if !self.modal.is_open() {
             let heard = shortcuts(&self.context, &self.state);
@@ -573,7 +698,13 @@ impl Workbench {
             self.next_tick = None;
             return;
         };
-        let fps = self.state.dataset.as_ref().and_then(|d| d.data.info().fps).filter(|fps| *fps > 0.0).unwrap_or(5.0);
+        let fps = self
+            .state
+            .dataset
+            .as_ref()
+            .and_then(|d| d.data.info().fps)
+            .filter(|fps| *fps > 0.0)
+            .unwrap_or(5.0);
         let period = 1.0 / f64::from(fps * self.state.speed.max(0.05));
         let now = self.context.time();
         let mut due = self.next_tick.unwrap_or(now + period);
@@ -590,7 +721,8 @@ impl Workbench {
         }
         self.next_tick = Some(due);
         if self.state.playing {
-            self.context.request_repaint_after_secs((due - now).max(0.0) as f32);
+            self.context
+                .request_repaint_after_secs((due - now).max(0.0) as f32);
         }
     }
 
@@ -612,7 +744,9 @@ impl Workbench {
             C::OpenPath(path) => self.open_path(path),
             C::OpenSpecification(text) => self.open_specification(text),
             C::NewSession if self.has_unsaved() => {
-                self.modal = modals::Modal::Unsaved { then: C::NewSession };
+                self.modal = modals::Modal::Unsaved {
+                    then: C::NewSession,
+                };
             }
             C::NewSession => {
                 self.close_everything();
@@ -623,7 +757,11 @@ impl Workbench {
                 None => self.apply(C::SaveSessionAs),
             },
             C::SaveSessionAs => {
-                let name = if self.state.session_name.is_empty() { "session" } else { &self.state.session_name };
+                let name = if self.state.session_name.is_empty() {
+                    "session"
+                } else {
+                    &self.state.session_name
+                };
                 let name = format!("{}.ron", runs::folder_name(name));
                 self.ask(Ask::SaveSession { name });
             }
@@ -636,7 +774,9 @@ impl Workbench {
             }
             C::ExportFigure => {
                 self.show_pane(PaneKind::Figure);
-                self.ask(Ask::SaveFigure { name: "figure.pdf".to_owned() });
+                self.ask(Ask::SaveFigure {
+                    name: "figure.pdf".to_owned(),
+                });
             }
             C::WriteFigure(path) => self.write_figure(path),
             C::Quit if self.has_unsaved() => self.modal = modals::Modal::Unsaved { then: C::Quit },
@@ -687,11 +827,19 @@ impl Workbench {
             C::SelectEpisode(index) => self.select_episode(Some(index)),
             C::GoTo { episode, step } => self.go_to(episode, step),
             C::NextCamera => {
-                let cameras = self.state.dataset.as_ref().map_or(0, |d| d.data.info().cameras.len());
+                let cameras = self
+                    .state
+                    .dataset
+                    .as_ref()
+                    .map_or(0, |d| d.data.info().cameras.len());
                 self.state.cursor.camera = (self.state.cursor.camera + 1) % cameras.max(1);
             }
             C::SetCamera(camera) => {
-                let cameras = self.state.dataset.as_ref().map_or(1, |d| d.data.info().cameras.len());
+                let cameras = self
+                    .state
+                    .dataset
+                    .as_ref()
+                    .map_or(1, |d| d.data.info().cameras.len());
                 self.state.cursor.camera = camera.min(cameras.saturating_sub(1));
             }
             C::SetSpeed(speed) => self.state.speed = speed.clamp(0.1, 16.0),
@@ -700,10 +848,19 @@ impl Workbench {
             C::PreviousCheckpoint => self.choose_checkpoint(|chosen, _| chosen.saturating_sub(1)),
             C::NextCheckpoint => self.choose_checkpoint(|chosen, _| chosen + 1),
             C::SetCheckpoint(step) => self.choose_checkpoint(|chosen, checkpoints| {
-                checkpoints.iter().position(|(s, _)| *s == step).unwrap_or(chosen)
+                checkpoints
+                    .iter()
+                    .position(|(s, _)| *s == step)
+                    .unwrap_or(chosen)
             }),
             C::ToggleFollow => {
-                if let Source::Run { follow, chosen, checkpoints, .. } = &mut self.state.source {
+                if let Source::Run {
+                    follow,
+                    chosen,
+                    checkpoints,
+                    ..
+                } = &mut self.state.source
+                {
                     *follow = !*follow;
                     if *follow {
                         *chosen = checkpoints.len().saturating_sub(1);
@@ -736,7 +893,9 @@ impl Workbench {
                     Upsampling::Smooth => Upsampling::Nearest,
                 };
             }),
-            C::ToggleScalePerHead => self.change(|s| s.overlay.scale_per_head = !s.overlay.scale_per_head),
+            C::ToggleScalePerHead => {
+                self.change(|s| s.overlay.scale_per_head = !s.overlay.scale_per_head)
+            }
 
             // Run
             C::NewRun => {
@@ -768,8 +927,11 @@ impl Workbench {
             // View
             C::ShowPalette => self.palette.toggle(),
             C::ToggleFullscreen => {
-                let full = self.context.input(|input| input.viewport().fullscreen.unwrap_or(false));
-                self.context.send_viewport_cmd(egui::ViewportCommand::Fullscreen(!full));
+                let full = self
+                    .context
+                    .input(|input| input.viewport().fullscreen.unwrap_or(false));
+                self.context
+                    .send_viewport_cmd(egui::ViewportCommand::Fullscreen(!full));
             }
             C::ResetLayout => self.tree = layout::default_tree(),
             C::ShowPane(kind) => self.show_pane(kind),
@@ -794,11 +956,18 @@ impl Workbench {
         let before = self.state.settings.clone();
         edit(&mut self.state.settings);
         let dragging = self.context.input(|input| input.pointer.any_down());
-        self.state.undo.record(&before, &self.state.settings, dragging);
+        self.state
+            .undo
+            .record(&before, &self.state.settings, dragging);
     }
 
     fn ask(&mut self, ask: Ask) {
-        let folder = self.state.session_path.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let folder = self
+            .state
+            .session_path
+            .as_deref()
+            .and_then(Path::parent)
+            .map(Path::to_owned);
         self.dialogs.ask(ask, folder, self.context.clone());
     }
 
@@ -810,27 +979,36 @@ impl Workbench {
             )));
             return;
         };
-        self.loader.spawn("Opening demo", "The demo did not open", move |job| {
-            let dataset = opening::open_dataset(&demo.recording.to_string_lossy())?;
-            job.send(Message::Demo(Box::new(dataset), demo.model));
-            Ok(())
-        });
+        self.loader
+            .spawn("Opening demo", "The demo did not open", move |job| {
+                let dataset = opening::open_dataset(&demo.recording.to_string_lossy())?;
+                job.send(Message::Demo(Box::new(dataset), demo.model));
+                Ok(())
+            });
     }
 
     fn open_path(&mut self, path: PathBuf) {
         let failure = format!("\"{}\" did not open", short_name(&path));
-        self.loader.spawn(format!("Opening {}", short_name(&path)), failure, move |job| {
-            job.send(Message::Opened(opening::open(&path)?));
-            Ok(())
-        });
+        self.loader.spawn(
+            format!("Opening {}", short_name(&path)),
+            failure,
+            move |job| {
+                job.send(Message::Opened(opening::open(&path)?));
+                Ok(())
+            },
+        );
     }
 
     fn open_specification(&mut self, text: String) {
-        self.loader.spawn("Preparing tabletop episodes", "The tabletop data could not be made", move |job| {
-            let dataset = opening::open_dataset(&text)?;
-            job.send(Message::Opened(Opened::Dataset(Box::new(dataset))));
-            Ok(())
-        });
+        self.loader.spawn(
+            "Preparing tabletop episodes",
+            "The tabletop data could not be made",
+            move |job| {
+                let dataset = opening::open_dataset(&text)?;
+                job.send(Message::Opened(Opened::Dataset(Box::new(dataset))));
+                Ok(())
+            },
+        );
     }
 
     fn close_everything(&mut self) {
@@ -865,7 +1043,11 @@ impl Workbench {
                 Source::Checkpoint { path } => SourceRef::Checkpoint(path.clone()),
                 Source::Run { dir, follow, .. } => SourceRef::Run {
                     dir: dir.clone(),
-                    step: if *follow { None } else { state.source.training_step() },
+                    step: if *follow {
+                        None
+                    } else {
+                        state.source.training_step()
+                    },
                 },
             },
             follow: state.source.follows(),
@@ -884,7 +1066,13 @@ impl Workbench {
 
     /// Whether a named session would lose something: a move of the cursor or of a pane is nothing to ask about.
     fn has_unsaved(&self) -> bool {
-        let Some(saved) = self.saved.as_ref().filter(|_| self.state.session_path.is_some()) else { return false };
+        let Some(saved) = self
+            .saved
+            .as_ref()
+            .filter(|_| self.state.session_path.is_some())
+        else {
+            return false;
+        };
         let now = self.session();
         now.dataset != saved.dataset
             || now.boxes != saved.boxes
@@ -896,18 +1084,27 @@ impl Workbench {
 
     fn save_session(&mut self, path: PathBuf) {
         if self.state.session_name.is_empty() {
-            self.state.session_name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            self.state.session_name = path
+                .file_stem()
+                .map(|s| s.to_string_lossy().into_owned())
+                .unwrap_or_default();
         }
         let session = self.session();
         // Small and atomic; waiting for it here means that what is said to be saved is saved.
         match session.save(&path) {
             Ok(()) => {
-                self.settings.remember(RecentKind::Session, path.to_string_lossy());
-                self.toasts.add(Notice::info(format!("Saved the session as {}", path.display())));
+                self.settings
+                    .remember(RecentKind::Session, path.to_string_lossy());
+                self.toasts.add(Notice::info(format!(
+                    "Saved the session as {}",
+                    path.display()
+                )));
                 self.state.session_path = Some(path);
                 self.saved = Some(session);
             }
-            Err(error) => self.toasts.add(Notice::error("The session was not saved", &error.into())),
+            Err(error) => self
+                .toasts
+                .add(Notice::error("The session was not saved", &error.into())),
         }
     }
 
@@ -915,19 +1112,29 @@ impl Workbench {
         let recipe = match panes::figure::recipe(&self.state, &self.inspector) {
             Ok(recipe) => recipe,
             Err(error) => {
-                self.toasts.add(Notice::error("There is no figure to export", &error));
+                self.toasts
+                    .add(Notice::error("There is no figure to export", &error));
                 return;
             }
         };
-        self.loader.spawn("Exporting figure", "The figure was not exported", move |job| {
-            panes::figure::export(&recipe, &path)?;
-            job.send(Message::Notice(Notice::info(format!("Exported the figure to {}", path.display()))));
-            Ok(())
-        });
+        self.loader.spawn(
+            "Exporting figure",
+            "The figure was not exported",
+            move |job| {
+                panes::figure::export(&recipe, &path, job.handle.cancel_flag())?;
+                job.send(Message::Notice(Notice::info(format!(
+                    "Exported the figure to {}",
+                    path.display()
+                ))));
+                Ok(())
+            },
+        );
     }
 
     fn toggle_play(&mut self) {
-        let Some(steps) = self.state.steps() else { return };
+        let Some(steps) = self.state.steps() else {
+            return;
+        };
         self.state.playing = !self.state.playing;
         if self.state.playing && self.state.cursor.step + 1 >= steps {
             self.state.cursor.step = 0;
@@ -947,7 +1154,9 @@ impl Workbench {
     }
 
     fn select_episode(&mut self, index: Option<usize>) {
-        let Some((dataset, index)) = self.state.dataset.as_ref().zip(index) else { return };
+        let Some((dataset, index)) = self.state.dataset.as_ref().zip(index) else {
+            return;
+        };
         if index < dataset.data.info().episodes && index != self.state.cursor.episode {
             self.state.cursor.episode = index;
             self.state.cursor.step = 0;
@@ -965,21 +1174,36 @@ impl Workbench {
 
     /// To a frame whose episode's length need not be known yet.
     fn go_to(&mut self, episode: usize, step: usize) {
-        let episodes = self.state.dataset.as_ref().map_or(1, |dataset| dataset.data.info().episodes);
+        let episodes = self
+            .state
+            .dataset
+            .as_ref()
+            .map_or(1, |dataset| dataset.data.info().episodes);
         if episode >= episodes {
             return;
         }
         self.state.playing = false;
         self.state.cursor.episode = episode;
         self.state.cursor.step = step;
-        if let Some(position) = self.state.queue.iter().position(|place| *place == (episode, step)) {
+        if let Some(position) = self
+            .state
+            .queue
+            .iter()
+            .position(|place| *place == (episode, step))
+        {
             self.state.queue_position = position;
         }
         self.read_episode();
     }
 
     fn choose_checkpoint(&mut self, choose: impl FnOnce(usize, &[(u64, PathBuf)]) -> usize) {
-        if let Source::Run { checkpoints, chosen, follow, .. } = &mut self.state.source {
+        if let Source::Run {
+            checkpoints,
+            chosen,
+            follow,
+            ..
+        } = &mut self.state.source
+        {
             let last = checkpoints.len().saturating_sub(1);
             *chosen = choose(*chosen, checkpoints).min(last);
             // Who looks back stays there; who comes to the end goes on following.
@@ -988,7 +1212,9 @@ impl Workbench {
     }
 
     fn move_head(&mut self, layers: i32, heads: i32) {
-        let Some((n_layers, n_heads)) = self.inspector.shape() else { return };
+        let Some((n_layers, n_heads)) = self.inspector.shape() else {
+            return;
+        };
         let shift = |at: u16, by: i32, n: usize| {
             let n = i32::try_from(n).unwrap_or(i32::MAX).max(1);
             u16::try_from((i32::from(at) + by).rem_euclid(n)).unwrap_or(0)
@@ -1014,7 +1240,10 @@ impl Workbench {
                     }
                 }
                 Err(error) => {
-                    self.toasts.add(Notice::error(format!("\"{}\" was not created", spec.name), &error.into()));
+                    self.toasts.add(Notice::error(
+                        format!("\"{}\" was not created", spec.name),
+                        &error.into(),
+                    ));
                 }
             }
         }
@@ -1041,7 +1270,8 @@ impl Workbench {
             Wish::Pause => ("Pausing run", "The run was not paused"),
             Wish::Stop => ("Stopping run", "The run was not stopped"),
         };
-        self.loader.spawn(label, failure, move |_| runs::wish(&dir, wish));
+        self.loader
+            .spawn(label, failure, move |_| runs::wish(&dir, wish));
         if let Some(watcher) = &self.watcher {
             watcher.refresh();
         }
@@ -1068,12 +1298,18 @@ impl Workbench {
     fn remember_window(&mut self) {
         let (size, maximized) = self.context.input(|input| {
             let viewport = input.viewport();
-            (viewport.inner_rect.map(|rect| rect.size()), viewport.maximized.unwrap_or(false))
+            (
+                viewport.inner_rect.map(|rect| rect.size()),
+                viewport.maximized.unwrap_or(false),
+            )
         });
         let settings = &mut self.settings.settings;
         settings.maximized = maximized;
         if let Some(size) = size.filter(|_| !maximized) {
-            settings.window_size = (size.x * self.context.zoom_factor(), size.y * self.context.zoom_factor());
+            settings.window_size = (
+                size.x * self.context.zoom_factor(),
+                size.y * self.context.zoom_factor(),
+            );
         }
         settings.layout = layout::describe(&self.tree);
     }
@@ -1098,7 +1334,10 @@ impl eframe::App for Workbench {
 
 /// The last part of a path.
 fn short_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Commands whose key was pressed. Plain keys belong to the widget that has the keyboard, if one has.
@@ -1133,6 +1372,8 @@ fn is_function_key(key: egui::Key) -> bool {
 
 /// Draws panes into the tree.
 struct PanesUi<'a> {
+    /// Tiles whose tab is in front.
+    in_front: Vec<TileId>,
     panes: &'a mut BTreeMap<PaneKind, Box<dyn Pane>>,
     context: PaneContext<'a>,
 }
@@ -1142,10 +1383,13 @@ impl egui_tiles::Behavior<PaneKind> for PanesUi<'_> {
         let kind = *kind;
         let pane = self.panes.entry(kind).or_insert_with(|| kind.build());
         let tokens = theme::tokens(ui);
-        egui::Frame::NONE.fill(tokens.panel).inner_margin(theme::PANE_MARGIN).show(ui, |ui| {
-            ui.set_min_size(ui.available_size());
-            ui.push_id(kind.title(), |ui| pane.ui(ui, &mut self.context));
-        });
+        egui::Frame::NONE
+            .fill(tokens.panel)
+            .inner_margin(theme::PANE_MARGIN)
+            .show(ui, |ui| {
+                ui.set_min_size(ui.available_size());
+                ui.push_id(kind.title(), |ui| pane.ui(ui, &mut self.context));
+            });
         UiResponse::None
     }
 
@@ -1156,16 +1400,16 @@ impl egui_tiles::Behavior<PaneKind> for PanesUi<'_> {
         }
     }
 
-    fn is_tab_closable(&self, tiles: &Tiles<PaneKind>, id: TileId) -> bool {
+    fn is_tab_closable(&self, _: &Tiles<PaneKind>, id: TileId) -> bool {
         // Only the tab in front: a row of crosses is noise.
-        tiles.parent_of(id).and_then(|parent| tiles.get_container(parent)).is_some_and(|container| match container {
-            egui_tiles::Container::Tabs(tabs) => tabs.is_active(id),
-            _ => false,
-        })
+        self.in_front.contains(&id)
     }
 
     fn simplification_options(&self) -> egui_tiles::SimplificationOptions {
-        egui_tiles::SimplificationOptions { all_panes_must_have_tabs: true, ..Default::default() }
+        egui_tiles::SimplificationOptions {
+            all_panes_must_have_tabs: true,
+            ..Default::default()
+        }
     }
 
     fn gap_width(&self, _: &egui::Style) -> f32 {
@@ -1191,7 +1435,11 @@ impl egui_tiles::Behavior<PaneKind> for PanesUi<'_> {
         _: TileId,
         state: &egui_tiles::TabState,
     ) -> egui::Color32 {
-        if state.active { theme::of(visuals).panel } else { egui::Color32::TRANSPARENT }
+        if state.active {
+            theme::of(visuals).panel
+        } else {
+            egui::Color32::TRANSPARENT
+        }
     }
 
     fn tab_outline_stroke(
@@ -1216,7 +1464,11 @@ impl egui_tiles::Behavior<PaneKind> for PanesUi<'_> {
         state: &egui_tiles::TabState,
     ) -> egui::Color32 {
         let tokens = theme::of(visuals);
-        if state.active { tokens.text_strong } else { tokens.text_weak }
+        if state.active {
+            tokens.text_strong
+        } else {
+            tokens.text_weak
+        }
     }
 
     fn tab_title_spacing(&self, _: &egui::Visuals) -> f32 {
@@ -1227,7 +1479,9 @@ impl egui_tiles::Behavior<PaneKind> for PanesUi<'_> {
         let tokens = theme::of(&style.visuals);
         match state {
             egui_tiles::ResizeState::Idle => egui::Stroke::NONE,
-            egui_tiles::ResizeState::Hovering => egui::Stroke::new(2.0, tokens.accent.gamma_multiply(0.6)),
+            egui_tiles::ResizeState::Hovering => {
+                egui::Stroke::new(2.0, tokens.accent.gamma_multiply(0.6))
+            }
             egui_tiles::ResizeState::Dragging => egui::Stroke::new(2.0, tokens.accent),
         }
     }

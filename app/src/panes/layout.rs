@@ -38,7 +38,10 @@ fn tree_id() -> egui::Id {
 /// The layout of UI.md.
 pub fn default_tree() -> Tree<PaneKind> {
     use PaneKind as P;
-    let tabs = |panes: &[P]| Node::Tabs { active: 0, children: panes.iter().map(|p| Node::Pane(*p)).collect() };
+    let tabs = |panes: &[P]| Node::Tabs {
+        active: 0,
+        children: panes.iter().map(|p| Node::Pane(*p)).collect(),
+    };
     let root = Node::Row(vec![
         (0.17, tabs(&[P::Sources])),
         (
@@ -56,7 +59,10 @@ pub fn default_tree() -> Tree<PaneKind> {
                         ),
                         (
                             0.36,
-                            Node::Column(vec![(0.58, tabs(&[P::Tuning])), (0.42, tabs(&[P::Compare, P::Figure]))]),
+                            Node::Column(vec![
+                                (0.58, tabs(&[P::Tuning])),
+                                (0.42, tabs(&[P::Compare, P::Figure])),
+                            ]),
                         ),
                     ]),
                 ),
@@ -71,13 +77,18 @@ pub fn default_tree() -> Tree<PaneKind> {
 pub fn parse(text: &str) -> Option<Tree<PaneKind>> {
     let saved: Saved = ron::from_str(text).ok()?;
     let mut seen = BTreeSet::new();
-    (saved.version == VERSION && is_sound(&saved.root, 0, &mut seen) && !seen.is_empty()).then(|| build(&saved.root))
+    (saved.version == VERSION && is_sound(&saved.root, 0, &mut seen) && !seen.is_empty())
+        .then(|| build(&saved.root))
 }
 
 /// Describes a layout for saving; none when nothing is open.
 pub fn describe(tree: &Tree<PaneKind>) -> Option<String> {
     let root = node_of(&tree.tiles, tree.root()?, 0)?;
-    ron::to_string(&Saved { version: VERSION, root }).ok()
+    ron::to_string(&Saved {
+        version: VERSION,
+        root,
+    })
+    .ok()
 }
 
 /// Brings a pane to the front, or back where it was closed.
@@ -117,7 +128,10 @@ fn is_sound(node: &Node, depth: usize, seen: &mut BTreeSet<PaneKind>) -> bool {
     match node {
         Node::Pane(kind) => seen.insert(*kind),
         Node::Tabs { children, active } => {
-            *active < children.len() && children.iter().all(|child| is_sound(child, depth + 1, seen))
+            *active < children.len()
+                && children
+                    .iter()
+                    .all(|child| is_sound(child, depth + 1, seen))
         }
         Node::Row(children) | Node::Column(children) => {
             !children.is_empty()
@@ -151,7 +165,10 @@ fn insert(node: &Node, tiles: &mut Tiles<PaneKind>) -> TileId {
 }
 
 fn insert_linear(dir: LinearDir, children: &[(f32, Node)], tiles: &mut Tiles<PaneKind>) -> TileId {
-    let ids: Vec<TileId> = children.iter().map(|(_, child)| insert(child, tiles)).collect();
+    let ids: Vec<TileId> = children
+        .iter()
+        .map(|(_, child)| insert(child, tiles))
+        .collect();
     let mut linear = egui_tiles::Linear::new(dir, ids.clone());
     for (id, (share, _)) in ids.into_iter().zip(children) {
         linear.shares.set_share(id, *share);
@@ -169,7 +186,9 @@ fn node_of(tiles: &Tiles<PaneKind>, id: TileId, depth: usize) -> Option<Node> {
             let mut active = 0;
             let mut children = Vec::new();
             for child in &tabs.children {
-                let Some(node) = node_of(tiles, *child, depth + 1) else { continue };
+                let Some(node) = node_of(tiles, *child, depth + 1) else {
+                    continue;
+                };
                 if tabs.is_active(*child) {
                     active = children.len();
                 }
@@ -179,22 +198,38 @@ fn node_of(tiles: &Tiles<PaneKind>, id: TileId, depth: usize) -> Option<Node> {
         }
         Tile::Container(container) => {
             let share = |child: TileId| match container {
-                Container::Linear(linear) => linear.shares.iter().find(|(id, _)| **id == child).map_or(1.0, |(_, s)| *s),
+                Container::Linear(linear) => linear
+                    .shares
+                    .iter()
+                    .find(|(id, _)| **id == child)
+                    .map_or(1.0, |(_, s)| *s),
                 _ => 1.0,
             };
             let children: Vec<(f32, Node)> = container
                 .children()
                 .filter_map(|child| Some((share(*child), node_of(tiles, *child, depth + 1)?)))
                 .collect();
-            let is_column = matches!(container, Container::Linear(linear) if linear.dir == LinearDir::Vertical);
-            (!children.is_empty()).then(|| if is_column { Node::Column(children) } else { Node::Row(children) })
+            let is_column =
+                matches!(container, Container::Linear(linear) if linear.dir == LinearDir::Vertical);
+            (!children.is_empty()).then(|| {
+                if is_column {
+                    Node::Column(children)
+                } else {
+                    Node::Row(children)
+                }
+            })
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -203,7 +238,11 @@ mod tests {
         let text = describe(&default_tree()).unwrap();
         let again = parse(&text).unwrap();
         assert_eq!(describe(&again).unwrap(), text);
-        let panes = again.tiles.tiles().filter(|t| matches!(t, Tile::Pane(_))).count();
+        let panes = again
+            .tiles
+            .tiles()
+            .filter(|t| matches!(t, Tile::Pane(_)))
+            .count();
         assert_eq!(panes, PaneKind::ALL.len(), "every pane has its place");
     }
 
@@ -221,7 +260,11 @@ mod tests {
         ] {
             assert!(parse(text).is_none(), "{text}");
         }
-        let deep = format!("(version:1,root:{}Pane(Log){})", "Row([(1.0,".repeat(60), ")])".repeat(60));
+        let deep = format!(
+            "(version:1,root:{}Pane(Log){})",
+            "Row([(1.0,".repeat(60),
+            ")])".repeat(60)
+        );
         assert!(parse(&deep).is_none());
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use egui::{Align, Color32, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
+use egui::{Align, Color32, Layout, RichText, Role, Sense, Ui, Vec2, WidgetInfo};
 use egui_plot::{Line, Plot, PlotPoints, Points, VLine};
 use training::{MetricRow, RunRequest, RunSpec, RunSummary, RunView, State};
 
@@ -52,14 +52,15 @@ impl Pane for Runs {
         });
         ui.add_space(SPACE);
         let height = ui.available_height();
-        egui::ScrollArea::vertical().id_salt("list").max_height((height * 0.5).max(28.0 * SPACE)).auto_shrink([false, true]).show(
-            ui,
-            |ui| {
+        egui::ScrollArea::vertical()
+            .id_salt("list")
+            .max_height((height * 0.5).max(28.0 * SPACE))
+            .auto_shrink([false, true])
+            .show(ui, |ui| {
                 for run in context.state.runs.iter() {
                     run_row(ui, context, run);
                 }
-            },
-        );
+            });
         ui.add_space(SPACE);
         ui.separator();
         match context.state.chosen_run() {
@@ -74,7 +75,9 @@ impl Pane for Runs {
 /// A run's state in words, and its colour.
 pub fn state_text(ui: &Ui, run: &RunSummary) -> (String, Color32) {
     let tokens = theme::tokens(ui);
-    let Some(view) = run.view() else { return ("unreadable".to_owned(), tokens.bad) };
+    let Some(view) = run.view() else {
+        return ("unreadable".to_owned(), tokens.bad);
+    };
     let status = &view.status;
     let color = match status.state {
         State::Running => tokens.accent,
@@ -85,7 +88,11 @@ pub fn state_text(ui: &Ui, run: &RunSummary) -> (String, Color32) {
     };
     let text = match status.state {
         State::Running | State::Paused | State::Stopped => {
-            format!("{}, {:.0} %", status.state, 100.0 * status.step as f64 / status.steps.max(1) as f64)
+            format!(
+                "{}, {:.0} %",
+                status.state,
+                100.0 * status.step as f64 / status.steps.max(1) as f64
+            )
         }
         state => state.to_string(),
     };
@@ -98,16 +105,33 @@ fn run_row(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
     let tokens = theme::tokens(ui);
     let chosen = context.state.selected_run.as_deref() == Some(&run.dir);
     let (state, color) = state_text(ui, run);
-    let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), ROW), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, format!("{}, {state}", run.name)));
+    let (rect, response) =
+        ui.allocate_exact_size(Vec2::new(ui.available_width(), ROW), Sense::click());
+    response.widget_info(|| {
+        WidgetInfo::selected(Role::Button, true, chosen, format!("{}, {state}", run.name))
+    });
     if chosen || response.hovered() {
-        let fill = if chosen { tokens.accent_ground } else { tokens.control };
+        let fill = if chosen {
+            tokens.accent_ground
+        } else {
+            tokens.control
+        };
         ui.painter().rect_filled(rect, theme::RADIUS, fill);
     }
-    let text_color = if chosen { tokens.accent_text } else { tokens.text };
-    let weak_color = if chosen { tokens.accent_text } else { tokens.text_weak };
+    let text_color = if chosen {
+        tokens.accent_text
+    } else {
+        tokens.text
+    };
+    let weak_color = if chosen {
+        tokens.accent_text
+    } else {
+        tokens.text_weak
+    };
     let mut inner = ui.new_child(
-        egui::UiBuilder::new().max_rect(rect.shrink2(Vec2::new(2.0 * SPACE, SPACE))).layout(Layout::top_down(Align::Min)),
+        egui::UiBuilder::new()
+            .max_rect(rect.shrink2(Vec2::new(2.0 * SPACE, SPACE)))
+            .layout(Layout::top_down(Align::Min)),
     );
     inner.spacing_mut().item_spacing.y = 2.0;
     inner.horizontal(|ui| {
@@ -130,7 +154,8 @@ fn run_row(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     let text = format!("{} / {}", grouped(status.step), grouped(status.steps));
                     ui.label(RichText::new(text).small().monospace().color(weak_color));
-                    let bar = progress_bar(ui, status.step as f32 / status.steps.max(1) as f32, color);
+                    let bar =
+                        progress_bar(ui, status.step as f32 / status.steps.max(1) as f32, color);
                     pins(ui, bar.rect, view);
                 });
             });
@@ -141,7 +166,10 @@ fn run_row(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
         }
         _ => {}
     }
-    let response = response.on_hover_text(format!("{}\nDouble-click to look through it", run.dir.display()));
+    let response = response.on_hover_text(format!(
+        "{}\nDouble-click to look through it",
+        run.dir.display()
+    ));
     if response.double_clicked() {
         context.send(Command::OpenRunAt(run.dir.clone()));
     } else if response.clicked() {
@@ -155,7 +183,11 @@ fn speed_text(view: &RunView) -> String {
         return status.device.clone();
     }
     match status.seconds_left() {
-        Some(left) => format!("{:.1} steps/s, {} left", status.steps_per_s, duration_text(left)),
+        Some(left) => format!(
+            "{:.1} steps/s, {} left",
+            status.steps_per_s,
+            duration_text(left)
+        ),
         None => String::new(),
     }
 }
@@ -166,7 +198,12 @@ fn pins(ui: &Ui, bar: egui::Rect, view: &RunView) {
     for step in &view.checkpoints {
         let share = *step as f32 / view.status.steps.max(1) as f32;
         let at = egui::pos2(egui::lerp(bar.x_range(), share), bar.center().y);
-        ui.painter().circle(at, SPACE - 1.0, tokens.panel, egui::Stroke::new(1.5, tokens.text));
+        ui.painter().circle(
+            at,
+            SPACE - 1.0,
+            tokens.panel,
+            egui::Stroke::new(1.5, tokens.text),
+        );
     }
 }
 
@@ -190,8 +227,15 @@ fn details_ui(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
         ui.label(RichText::new("Curves appear with the first logged steps").weak());
         return;
     }
-    let size = Vec2::new((ui.available_width() - 2.0 * SPACE) / 2.0, ui.available_height().max(30.0 * SPACE));
-    let at = context.state.source.training_step().filter(|_| context.state.source.run() == Some(&run.dir));
+    let size = Vec2::new(
+        (ui.available_width() - 2.0 * SPACE) / 2.0,
+        ui.available_height().max(30.0 * SPACE),
+    );
+    let at = context
+        .state
+        .source
+        .training_step()
+        .filter(|_| context.state.source.run() == Some(&run.dir));
     ui.horizontal_top(|ui| {
         let mut lines = vec![("Total", series(&view.metrics, |row| Some(row.loss)))];
         let reconstruction = series(&view.metrics, |row| row.mae_loss);
@@ -206,19 +250,33 @@ fn details_ui(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
 }
 
 fn series(rows: &[MetricRow], value: impl Fn(&MetricRow) -> Option<f64>) -> Vec<[f64; 2]> {
-    rows.iter().filter_map(|row| Some([row.step as f64, value(row).filter(|v| v.is_finite())?])).collect()
+    rows.iter()
+        .filter_map(|row| Some([row.step as f64, value(row).filter(|v| v.is_finite())?]))
+        .collect()
 }
 
-fn curve_ui(ui: &mut Ui, title: &str, size: Vec2, view: &RunView, lines: &[(&str, Vec<[f64; 2]>)], at: Option<u64>) {
+fn curve_ui(
+    ui: &mut Ui,
+    title: &str,
+    size: Vec2,
+    view: &RunView,
+    lines: &[(&str, Vec<[f64; 2]>)],
+    at: Option<u64>,
+) {
     let tokens = theme::tokens(ui);
-    ui.allocate_ui(size, |ui| {
+    ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
         ui.set_min_size(size);
         ui.spacing_mut().item_spacing.y = 2.0;
         ui.horizontal(|ui| {
             ui.label(RichText::new(title).small().color(tokens.text_weak));
             let last = lines.first().and_then(|(_, points)| points.last());
             if let Some([step, value]) = last {
-                ui.label(RichText::new(format!("{value:.3} at {}", grouped(*step as u64))).small().monospace().color(tokens.text));
+                ui.label(
+                    RichText::new(format!("{value:.3} at {}", grouped(*step as u64)))
+                        .small()
+                        .monospace()
+                        .color(tokens.text),
+                );
             }
         });
         if lines.iter().all(|(_, points)| points.is_empty()) {
@@ -237,16 +295,28 @@ fn curve_ui(ui: &mut Ui, title: &str, size: Vec2, view: &RunView, lines: &[(&str
             .include_x(view.status.steps as f64)
             .label_formatter(widgets::plot_label);
         if lines.len() > 1 {
-            plot = plot.legend(egui_plot::Legend::default().text_style(egui::TextStyle::Small).background_alpha(0.85));
+            plot = plot.legend(
+                egui_plot::Legend::default()
+                    .text_style(egui::TextStyle::Small)
+                    .background_alpha(0.85),
+            );
         }
         plot.show(ui, |plot| {
             for (index, (name, points)) in lines.iter().enumerate() {
                 let color = tokens.series[index % tokens.series.len()];
                 // Few points are measured seldom; a line alone would not show where.
                 if points.len() < 40 {
-                    plot.points(Points::new(*name, PlotPoints::from(points.clone())).color(color).radius(2.5));
+                    plot.points(
+                        Points::new(*name, PlotPoints::from(points.clone()))
+                            .color(color)
+                            .radius(2.5),
+                    );
                 }
-                plot.line(Line::new(*name, PlotPoints::from(points.clone())).color(color).width(1.5));
+                plot.line(
+                    Line::new(*name, PlotPoints::from(points.clone()))
+                        .color(color)
+                        .width(1.5),
+                );
             }
             if let Some(at) = at {
                 plot.vline(VLine::new("", at as f64).color(tokens.cursor).width(1.0));
@@ -257,9 +327,21 @@ fn curve_ui(ui: &mut Ui, title: &str, size: Vec2, view: &RunView, lines: &[(&str
 
 /// The variants of the study that this version trains.
 const ARMS: [(&str, &str, &str); 3] = [
-    ("action", "Action only", "The policy alone, without reconstruction"),
-    ("mae:random", "MAE, random mask", "Reconstructs patches drawn at random"),
-    ("mae:selected", "MAE, selected heads", "Reconstructs the patches that the selected heads look at"),
+    (
+        "action",
+        "Action only",
+        "The policy alone, without reconstruction",
+    ),
+    (
+        "mae:random",
+        "MAE, random mask",
+        "Reconstructs patches drawn at random",
+    ),
+    (
+        "mae:selected",
+        "MAE, selected heads",
+        "Reconstructs the patches that the selected heads look at",
+    ),
 ];
 
 /// The form that makes runs: the ticked variants times the seeds.
@@ -283,9 +365,16 @@ const GENERATED: &str = "tabletop:object+spatial+goal?episodes=6000&env=A&seed=1
 impl Form {
     fn new(state: &WorkbenchState) -> Self {
         let defaults = training::Schedule::default();
-        let folder = state.run_folders.first().cloned().unwrap_or_else(crate::runs::default_folder);
+        let folder = state
+            .run_folders
+            .first()
+            .cloned()
+            .unwrap_or_else(crate::runs::default_folder);
         Self {
-            data: state.dataset.as_ref().map_or_else(|| GENERATED.to_owned(), |dataset| dataset.origin.clone()),
+            data: state
+                .dataset
+                .as_ref()
+                .map_or_else(|| GENERATED.to_owned(), |dataset| dataset.origin.clone()),
             cameras: camera_choices(state),
             arms: [false, false, true],
             size: model::Size::Nano,
@@ -299,129 +388,169 @@ impl Form {
     }
 
     fn show(&mut self, ctx: &egui::Context, context: &mut PaneContext<'_>) {
-        let response = egui::Modal::new(egui::Id::unique("run form")).show(ctx, |ui| {
-            ui.set_width(120.0 * SPACE);
-            ui.label(RichText::new("New run").text_style(egui::TextStyle::Heading));
-            ui.add_space(2.0 * SPACE);
-            self.fields_ui(ui, context.state);
-            ui.add_space(3.0 * SPACE);
-            let plan = self.plan();
-            match &plan {
-                Ok(runs) => {
-                    let text = match runs.len() {
-                        1 => format!("One run goes to {}", runs[0].1.display()),
-                        n => format!("{n} runs go to {}", self.folder),
+        let response = egui::Modal::new(egui::Id::unique("run form"))
+            .frame(widgets::modal_frame(ctx))
+            .show(ctx, |ui| {
+                ui.set_width(124.0 * SPACE);
+                ui.label(RichText::new("New run").text_style(egui::TextStyle::Heading));
+                ui.add_space(2.0 * SPACE);
+                self.fields_ui(ui, context.state);
+                ui.add_space(3.0 * SPACE);
+                let plan = self.plan();
+                match &plan {
+                    Ok(runs) => {
+                        let text = match runs.len() {
+                            1 => format!("One run goes to {}", runs[0].1.display()),
+                            n => format!("{n} runs go to {}", self.folder),
+                        };
+                        ui.add(egui::Label::new(RichText::new(text).weak()).wrap());
+                    }
+                    Err(error) => {
+                        let tokens = theme::tokens(ui);
+                        ui.add(egui::Label::new(RichText::new(error).color(tokens.bad)).wrap());
+                    }
+                }
+                ui.add_space(SPACE);
+                ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
+                    let label = match &plan {
+                        Ok(runs) if runs.len() > 1 => format!("Create {} runs", runs.len()),
+                        _ => "Create run".to_owned(),
                     };
-                    ui.add(egui::Label::new(RichText::new(text).weak()).wrap());
-                }
-                Err(error) => {
-                    let tokens = theme::tokens(ui);
-                    ui.add(egui::Label::new(RichText::new(error).color(tokens.bad)).wrap());
-                }
-            }
-            ui.add_space(SPACE);
-            ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
-                let label = match &plan {
-                    Ok(runs) if runs.len() > 1 => format!("Create {} runs", runs.len()),
-                    _ => "Create run".to_owned(),
-                };
-                if ui.add_enabled(plan.is_ok(), egui::Button::new(label)).clicked()
-                    && let Ok(runs) = plan
-                {
-                    context.send(Command::CreateRuns { runs, start: self.start });
-                }
-                if ui.button("Cancel").clicked() {
-                    context.send(Command::ShowRunForm(false));
-                }
+                    if ui
+                        .add_enabled(plan.is_ok(), egui::Button::new(label))
+                        .clicked()
+                        && let Ok(runs) = plan
+                    {
+                        context.send(Command::CreateRuns {
+                            runs,
+                            start: self.start,
+                        });
+                    }
+                    if ui.button("Cancel").clicked() {
+                        context.send(Command::ShowRunForm(false));
+                    }
+                });
             });
-        });
         if response.should_close() {
             context.send(Command::ShowRunForm(false));
         }
     }
 
     fn fields_ui(&mut self, ui: &mut Ui, state: &WorkbenchState) {
-        egui::Grid::new("run form").num_columns(2).spacing([4.0 * SPACE, 2.0 * SPACE]).show(ui, |ui| {
-            let label = ui.label("Data");
-            ui.horizontal(|ui| {
-                ui.add(egui::TextEdit::singleline(&mut self.data).desired_width(72.0 * SPACE)).labelled_by(label.id);
-                ui.menu_button("Choose", |ui| {
-                    if let Some(dataset) = &state.dataset
-                        && ui.button("The open dataset").clicked()
-                    {
-                        self.data = dataset.origin.clone();
-                    }
-                    if ui.button("Generated tabletop, all suites").clicked() {
-                        self.data = GENERATED.to_owned();
-                    }
+        egui::Grid::new("run form")
+            .num_columns(2)
+            .spacing([4.0 * SPACE, 2.0 * SPACE])
+            .show(ui, |ui| {
+                let label = ui.label("Data");
+                ui.horizontal(|ui| {
+                    ui.add(egui::TextEdit::singleline(&mut self.data).desired_width(72.0 * SPACE))
+                        .labelled_by(label.id);
+                    ui.menu_button("Choose", |ui| {
+                        if let Some(dataset) = &state.dataset
+                            && ui.button("The open dataset").clicked()
+                        {
+                            self.data = dataset.origin.clone();
+                        }
+                        if ui.button("Generated tabletop, all suites").clicked() {
+                            self.data = GENERATED.to_owned();
+                        }
+                    });
                 });
-            });
-            ui.end_row();
+                ui.end_row();
 
-            if state.dataset.as_ref().is_some_and(|dataset| dataset.origin == self.data) && self.cameras.len() > 1 {
-                ui.label("Cameras");
-                ui.horizontal_wrapped(|ui| {
-                    ui.set_max_width(84.0 * SPACE);
-                    for (name, ticked) in &mut self.cameras {
-                        ui.checkbox(ticked, name.as_str());
-                    }
-                    if self.cameras.iter().all(|(_, ticked)| !ticked) {
-                        ui.label(RichText::new("chosen by the trainer").weak());
+                if state
+                    .dataset
+                    .as_ref()
+                    .is_some_and(|dataset| dataset.origin == self.data)
+                    && self.cameras.len() > 1
+                {
+                    ui.label("Cameras");
+                    ui.horizontal_wrapped(|ui| {
+                        ui.set_max_width(84.0 * SPACE);
+                        for (name, ticked) in &mut self.cameras {
+                            ui.checkbox(ticked, name.as_str());
+                        }
+                        if self.cameras.iter().all(|(_, ticked)| !ticked) {
+                            ui.label(RichText::new("chosen by the trainer").weak());
+                        }
+                    });
+                    ui.end_row();
+                }
+
+                ui.label("Variants");
+                ui.vertical(|ui| {
+                    for ((_, label, help), ticked) in ARMS.iter().zip(&mut self.arms) {
+                        ui.checkbox(ticked, *label).on_hover_text(*help);
                     }
                 });
                 ui.end_row();
-            }
 
-            ui.label("Variants");
-            ui.vertical(|ui| {
-                for ((_, label, help), ticked) in ARMS.iter().zip(&mut self.arms) {
-                    ui.checkbox(ticked, *label).on_hover_text(*help);
-                }
-            });
-            ui.end_row();
+                let label = ui.label("Size");
+                egui::ComboBox::from_id_salt("size")
+                    .selected_text(self.size.name())
+                    .show_ui(ui, |ui| {
+                        for size in model::Size::ALL {
+                            ui.selectable_value(&mut self.size, size, size.name());
+                        }
+                    })
+                    .response
+                    .labelled_by(label.id);
+                ui.end_row();
 
-            let label = ui.label("Size");
-            egui::ComboBox::from_id_salt("size").selected_text(self.size.name()).show_ui(ui, |ui| {
-                for size in model::Size::ALL {
-                    ui.selectable_value(&mut self.size, size, size.name());
-                }
-            })
-            .response
-            .labelled_by(label.id);
-            ui.end_row();
-
-            let label = ui.label("Steps");
-            ui.add(egui::DragValue::new(&mut self.steps).range(1..=10_000_000).speed(50.0)).labelled_by(label.id);
-            ui.end_row();
-
-            let label = ui.label("Batch");
-            ui.add(egui::DragValue::new(&mut self.batch).range(1..=4096).suffix(" frames")).labelled_by(label.id);
-            ui.end_row();
-
-            let label = ui.label("Seeds");
-            ui.add(egui::TextEdit::singleline(&mut self.seeds).desired_width(40.0 * SPACE).hint_text("1, 2, 3 or 1-3"))
+                let label = ui.label("Steps");
+                ui.add(
+                    egui::DragValue::new(&mut self.steps)
+                        .range(1..=10_000_000)
+                        .speed(50.0),
+                )
                 .labelled_by(label.id);
-            ui.end_row();
+                ui.end_row();
 
-            let label = ui.label("Device");
-            egui::ComboBox::from_id_salt("device").selected_text(device_name(&self.device)).show_ui(ui, |ui| {
-                for device in [model::DeviceChoice::Auto, model::DeviceChoice::Cpu, model::DeviceChoice::Gpu] {
-                    let name = device_name(&device);
-                    ui.selectable_value(&mut self.device, device, name);
-                }
-            })
-            .response
-            .labelled_by(label.id);
-            ui.end_row();
+                let label = ui.label("Batch");
+                ui.add(
+                    egui::DragValue::new(&mut self.batch)
+                        .range(1..=4096)
+                        .suffix(" frames"),
+                )
+                .labelled_by(label.id);
+                ui.end_row();
 
-            let label = ui.label("Folder");
-            ui.add(egui::TextEdit::singleline(&mut self.folder).desired_width(84.0 * SPACE)).labelled_by(label.id);
-            ui.end_row();
+                let label = ui.label("Seeds");
+                ui.add(
+                    egui::TextEdit::singleline(&mut self.seeds)
+                        .desired_width(40.0 * SPACE)
+                        .hint_text("1, 2, 3 or 1-3"),
+                )
+                .labelled_by(label.id);
+                ui.end_row();
 
-            ui.label("");
-            ui.checkbox(&mut self.start, "Start at once").on_hover_text("Otherwise the runs wait until you start them");
-            ui.end_row();
-        });
+                let label = ui.label("Device");
+                egui::ComboBox::from_id_salt("device")
+                    .selected_text(device_name(&self.device))
+                    .show_ui(ui, |ui| {
+                        for device in [
+                            model::DeviceChoice::Auto,
+                            model::DeviceChoice::Cpu,
+                            model::DeviceChoice::Gpu,
+                        ] {
+                            let name = device_name(&device);
+                            ui.selectable_value(&mut self.device, device, name);
+                        }
+                    })
+                    .response
+                    .labelled_by(label.id);
+                ui.end_row();
+
+                let label = ui.label("Folder");
+                ui.add(egui::TextEdit::singleline(&mut self.folder).desired_width(84.0 * SPACE))
+                    .labelled_by(label.id);
+                ui.end_row();
+
+                ui.label("");
+                ui.checkbox(&mut self.start, "Start at once")
+                    .on_hover_text("Otherwise the runs wait until you start them");
+                ui.end_row();
+            });
     }
 
     /// The runs that the form asks for, or why it asks for none.
@@ -433,8 +562,12 @@ impl Form {
             return Err("Say which folder the runs go to".to_owned());
         }
         let seeds = parse_seeds(&self.seeds)?;
-        let cameras: Vec<String> =
-            self.cameras.iter().filter(|(_, ticked)| *ticked).map(|(name, _)| name.clone()).collect();
+        let cameras: Vec<String> = self
+            .cameras
+            .iter()
+            .filter(|(_, ticked)| *ticked)
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut runs: Vec<(RunSpec, PathBuf)> = Vec::new();
         for ((objective, _, _), _) in ARMS.iter().zip(self.arms).filter(|(_, ticked)| *ticked) {
             for seed in &seeds {
@@ -447,21 +580,37 @@ impl Form {
                     seed: *seed,
                     device: device_name(&self.device),
                 };
-                let mut spec = RunSpec::from_request(&request).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+                let mut spec = RunSpec::from_request(&request)
+                    .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
                 spec.schedule.batch = self.batch;
                 spec.check().map_err(|error| error.to_string())?;
                 let taken: Vec<PathBuf> = runs.iter().map(|(_, path)| path.clone()).collect();
-                let path = crate::runs::free_path(Path::new(self.folder.trim()), &crate::runs::folder_name(&spec.name), &taken);
+                let path = crate::runs::free_path(
+                    Path::new(self.folder.trim()),
+                    &crate::runs::folder_name(&spec.name),
+                    &taken,
+                );
                 runs.push((spec, path));
             }
         }
-        if runs.is_empty() { Err("Tick at least one variant".to_owned()) } else { Ok(runs) }
+        if runs.is_empty() {
+            Err("Tick at least one variant".to_owned())
+        } else {
+            Ok(runs)
+        }
     }
 }
 
 fn camera_choices(state: &WorkbenchState) -> Vec<(String, bool)> {
-    let cameras = state.dataset.as_ref().map(|dataset| &dataset.data.info().cameras);
-    cameras.into_iter().flatten().map(|camera| (camera.name.clone(), false)).collect()
+    let cameras = state
+        .dataset
+        .as_ref()
+        .map(|dataset| &dataset.data.info().cameras);
+    cameras
+        .into_iter()
+        .flatten()
+        .map(|camera| (camera.name.clone(), false))
+        .collect()
 }
 
 fn device_name(device: &model::DeviceChoice) -> &'static str {
@@ -495,12 +644,21 @@ fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
             return Err(format!("At most {MOST_SEEDS} seeds at once"));
         }
     }
-    if seeds.is_empty() { Err("Give at least one seed".to_owned()) } else { Ok(seeds) }
+    if seeds.is_empty() {
+        Err("Give at least one seed".to_owned())
+    } else {
+        Ok(seeds)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 

@@ -1,9 +1,10 @@
 //! The sources pane: what is open, the list of episodes, the runs in reach.
 
-use egui::{Align, Layout, RichText, Sense, Ui, Vec2, WidgetInfo, Role};
+use egui::{Align, Layout, RichText, Role, Sense, Ui, Vec2, WidgetInfo};
 
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
+use crate::icons::Icon;
 use crate::state::{OpenDataset, Source};
 use crate::theme::{self, SPACE};
 use crate::widgets::{self, grouped};
@@ -46,13 +47,15 @@ impl Pane for Sources {
 }
 
 /// A heading with a frameless button at its right.
-fn heading(ui: &mut Ui, title: &str, button: Option<(&str, &str)>) -> bool {
+fn heading(ui: &mut Ui, title: &str, button: Option<(Icon, &str)>) -> bool {
     ui.add_space(SPACE);
     ui.horizontal(|ui| {
-        let title = RichText::new(title).text_style(theme::section_style()).color(theme::tokens(ui).text_strong);
+        let title = RichText::new(title)
+            .text_style(theme::section_style())
+            .color(theme::tokens(ui).text_strong);
         ui.label(title);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            button.is_some_and(|(symbol, name)| widgets::icon_button(ui, symbol, name).clicked())
+            button.is_some_and(|(icon, name)| widgets::icon_button(ui, icon, name).clicked())
         })
         .inner
     })
@@ -61,11 +64,18 @@ fn heading(ui: &mut Ui, title: &str, button: Option<(&str, &str)>) -> bool {
 
 fn attention_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let state = context.state;
-    let close = state.has_source().then_some(("✕", "Close the source of attention"));
+    let close = state
+        .has_source()
+        .then_some((Icon::Close, "Close the source of attention"));
     if heading(ui, "Attention from", close) {
         context.send(Command::CloseSource);
     }
-    let name = |path: &std::path::Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = |path: &std::path::Path| {
+        path.file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned()
+    };
     match &state.source {
         Source::Nothing => {
             ui.label(RichText::new("Nothing yet").weak());
@@ -76,25 +86,45 @@ fn attention_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
             });
         }
         Source::Captures { path, captures } => {
-            ui.add(egui::Label::new(name(path)).truncate()).on_hover_text(path.display().to_string());
+            ui.add(egui::Label::new(name(path)).truncate())
+                .on_hover_text(path.display().to_string());
             widgets::fact(ui, "Steps", grouped(captures.len() as u64));
             if let Some(capture) = captures.first() {
                 widgets::fact(ui, "Model", capture.model_id.clone());
             }
         }
         Source::Checkpoint { path } => {
-            ui.add(egui::Label::new(name(path)).truncate()).on_hover_text(path.display().to_string());
+            ui.add(egui::Label::new(name(path)).truncate())
+                .on_hover_text(path.display().to_string());
         }
-        Source::Run { dir, checkpoints, follow, .. } => {
-            let title = state.runs.iter().find(|run| run.dir == *dir).map_or_else(|| name(dir), |run| run.name.clone());
-            ui.add(egui::Label::new(title).truncate()).on_hover_text(dir.display().to_string());
+        Source::Run {
+            dir,
+            checkpoints,
+            follow,
+            ..
+        } => {
+            let title = state
+                .runs
+                .iter()
+                .find(|run| run.dir == *dir)
+                .map_or_else(|| name(dir), |run| run.name.clone());
+            ui.add(egui::Label::new(title).truncate())
+                .on_hover_text(dir.display().to_string());
             match state.source.training_step() {
                 Some(step) => {
                     widgets::fact(ui, "Training step", grouped(step));
                     widgets::fact(ui, "Checkpoints", checkpoints.len().to_string());
                 }
                 None => {
-                    ui.add(egui::Label::new(RichText::new("No checkpoint yet; the first is shown when it is written").weak()).wrap());
+                    ui.add(
+                        egui::Label::new(
+                            RichText::new(
+                                "No checkpoint yet; the first is shown when it is written",
+                            )
+                            .weak(),
+                        )
+                        .wrap(),
+                    );
                 }
             }
             let mut following = *follow;
@@ -109,44 +139,60 @@ fn attention_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
 
 fn runs_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let state = context.state;
-    if heading(ui, "Runs", Some(("+", "New run"))) {
+    if heading(ui, "Runs", Some((Icon::Add, "New run"))) {
         context.send(Command::NewRun);
     }
     if state.runs.is_empty() {
         ui.label(RichText::new("Runs in watched folders appear here").weak());
     }
     let room = (ui.available_height() * 0.3).max(2.0 * ROW);
-    egui::ScrollArea::vertical().id_salt("runs").max_height(room).auto_shrink([false, true]).show(ui, |ui| {
-        for run in state.runs.iter() {
-            let chosen = state.selected_run.as_deref() == Some(&run.dir);
-            let (detail, color) = super::runs::state_text(ui, run);
-            let response = row(ui, &run.name, &detail, Some(color), chosen);
-            let response = response.on_hover_text(format!("{}\nDouble-click to look through it", run.dir.display()));
-            if response.double_clicked() {
-                context.send(Command::OpenRunAt(run.dir.clone()));
-            } else if response.clicked() {
-                context.send(Command::SelectRun(run.dir.clone()));
+    egui::ScrollArea::vertical()
+        .id_salt("runs")
+        .max_height(room)
+        .auto_shrink([false, true])
+        .show(ui, |ui| {
+            for run in state.runs.iter() {
+                let chosen = state.selected_run.as_deref() == Some(&run.dir);
+                let (detail, color) = super::runs::state_text(ui, run);
+                let response = row(ui, &run.name, &detail, Some(color), chosen);
+                let response = response.on_hover_text(format!(
+                    "{}\nDouble-click to look through it",
+                    run.dir.display()
+                ));
+                if response.double_clicked() {
+                    context.send(Command::OpenRunAt(run.dir.clone()));
+                } else if response.clicked() {
+                    context.send(Command::SelectRun(run.dir.clone()));
+                }
             }
-        }
-    });
+        });
     ui.add_space(2.0 * SPACE);
 }
 
 fn dataset_ui(ui: &mut Ui, context: &mut PaneContext<'_>, dataset: &OpenDataset) {
-    if heading(ui, "Dataset", Some(("✕", "Close the dataset"))) {
+    if heading(ui, "Dataset", Some((Icon::Close, "Close the dataset"))) {
         context.send(Command::CloseDataset);
     }
     let info = dataset.data.info();
-    ui.add(egui::Label::new(&info.name).truncate()).on_hover_text(&dataset.origin);
+    ui.add(egui::Label::new(&info.name).truncate())
+        .on_hover_text(&dataset.origin);
     widgets::fact(ui, "Format", info.format.clone());
     widgets::fact(ui, "Frames", grouped(info.frames as u64));
     if let Some(fps) = info.fps {
         widgets::fact(ui, "Rate", format!("{fps} steps/s"));
     }
-    let cameras: Vec<String> = info.cameras.iter().map(|c| format!("{} {} × {} px", c.name, c.width, c.height)).collect();
+    let cameras: Vec<String> = info
+        .cameras
+        .iter()
+        .map(|c| format!("{} {} × {} px", c.name, c.width, c.height))
+        .collect();
     widgets::fact(ui, "Cameras", info.cameras.len().to_string()).on_hover_text(cameras.join("\n"));
     let boxes = match &dataset.boxes {
-        Some((path, _)) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        Some((path, _)) => path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         None if info.has_masks => "exact masks".to_owned(),
         None => "none".to_owned(),
     };
@@ -154,7 +200,8 @@ fn dataset_ui(ui: &mut Ui, context: &mut PaneContext<'_>, dataset: &OpenDataset)
     if !info.warnings.is_empty() {
         let tokens = theme::tokens(ui);
         let text = format!("{} warnings", info.warnings.len());
-        ui.label(RichText::new(text).color(tokens.warn)).on_hover_text(info.warnings.join("\n"));
+        ui.label(RichText::new(text).color(tokens.warn))
+            .on_hover_text(info.warnings.join("\n"));
     }
     ui.add_space(2.0 * SPACE);
 }
@@ -163,7 +210,9 @@ impl Sources {
     fn episodes_ui(&mut self, ui: &mut Ui, context: &mut PaneContext<'_>, dataset: &OpenDataset) {
         let total = dataset.episodes.len();
         ui.horizontal(|ui| {
-            let title = RichText::new("Episodes").text_style(theme::section_style()).color(theme::tokens(ui).text_strong);
+            let title = RichText::new("Episodes")
+                .text_style(theme::section_style())
+                .color(theme::tokens(ui).text_strong);
             ui.label(title);
             ui.label(RichText::new(grouped(total as u64)).weak());
         });
@@ -177,9 +226,11 @@ impl Sources {
             .filter(|&index| {
                 needle.is_empty()
                     || index.to_string() == needle
-                    || dataset.episodes.get(index).and_then(Option::as_ref).is_some_and(|episode| {
-                        episode.instruction.to_lowercase().contains(&needle)
-                    })
+                    || dataset
+                        .episodes
+                        .get(index)
+                        .and_then(Option::as_ref)
+                        .is_some_and(|episode| episode.instruction.to_lowercase().contains(&needle))
             })
             .collect();
         if found.is_empty() {
@@ -187,9 +238,14 @@ impl Sources {
             return;
         }
         let current = context.state.cursor.episode;
-        let mut area = egui::ScrollArea::vertical().id_salt("episodes").auto_shrink(false);
+        let mut area = egui::ScrollArea::vertical()
+            .id_salt("episodes")
+            .auto_shrink(false);
         // Keys move the cursor out of sight; bring the list along, once.
-        if self.shown.replace(current).is_some_and(|shown| shown != current)
+        if self
+            .shown
+            .replace(current)
+            .is_some_and(|shown| shown != current)
             && let Ok(row) = found.binary_search(&current)
         {
             let offset = row as f32 * ROW - ui.available_height() / 2.0;
@@ -219,26 +275,48 @@ impl Sources {
 }
 
 /// Two lines that can be chosen: a title, and below it a smaller detail.
-fn row(ui: &mut Ui, title: &str, detail: &str, color: Option<egui::Color32>, chosen: bool) -> egui::Response {
+fn row(
+    ui: &mut Ui,
+    title: &str,
+    detail: &str,
+    color: Option<egui::Color32>,
+    chosen: bool,
+) -> egui::Response {
     let tokens = theme::tokens(ui);
-    let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), ROW), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, format!("{title}, {detail}")));
+    let (rect, response) =
+        ui.allocate_exact_size(Vec2::new(ui.available_width(), ROW), Sense::click());
+    response.widget_info(|| {
+        WidgetInfo::selected(Role::Button, true, chosen, format!("{title}, {detail}"))
+    });
     if !ui.is_rect_visible(rect) {
         return response;
     }
     if chosen || response.hovered() {
-        let fill = if chosen { tokens.accent_ground } else { tokens.control };
+        let fill = if chosen {
+            tokens.accent_ground
+        } else {
+            tokens.control
+        };
         ui.painter().rect_filled(rect, theme::RADIUS, fill);
     }
-    let (strong, weak) = if chosen { (tokens.accent_text, tokens.accent_text) } else { (tokens.text, tokens.text_weak) };
+    let (strong, weak) = if chosen {
+        (tokens.accent_text, tokens.accent_text)
+    } else {
+        (tokens.text, tokens.text_weak)
+    };
     let mut left = rect.left() + SPACE;
     if let Some(color) = color {
-        ui.painter().circle_filled(egui::pos2(left + SPACE, rect.center().y), SPACE, color);
+        ui.painter()
+            .circle_filled(egui::pos2(left + SPACE, rect.center().y), SPACE, color);
         left += 4.0 * SPACE;
     }
     let width = rect.right() - left - SPACE;
     let line = |text: &str, style: egui::TextStyle, color| {
-        let mut job = egui::text::LayoutJob::simple_singleline(text.to_owned(), style.resolve(ui.style()), color);
+        let mut job = egui::text::LayoutJob::simple_singleline(
+            text.to_owned(),
+            style.resolve(ui.style()),
+            color,
+        );
         job.wrap = egui::text::TextWrapping::truncate_at_width(width);
         ui.painter().layout_job(job)
     };
