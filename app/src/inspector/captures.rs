@@ -124,10 +124,12 @@ impl Captures {
             outbox: Mutex::default(),
             wake: Box::new(wake),
         });
-        std::thread::Builder::new().name("inspector".into()).spawn({
-            let shared = shared.clone();
-            move || shared.run(eye())
-        })?;
+        std::thread::Builder::new()
+            .name("inspector".into())
+            .spawn({
+                let shared = shared.clone();
+                move || shared.run(eye())
+            })?;
         Ok(Self { shared })
     }
 
@@ -193,7 +195,11 @@ impl Shared {
                     let result = cache.get_or_make(&request, || look(&mut eye, &request));
                     let mut outbox = self.outbox.lock();
                     outbox.device = eye.device();
-                    outbox.reply = Some(CaptureReply { request, result, elapsed: began.elapsed() });
+                    outbox.reply = Some(CaptureReply {
+                        request,
+                        result,
+                        elapsed: began.elapsed(),
+                    });
                     drop(outbox);
                     (self.wake)();
                 }
@@ -207,7 +213,9 @@ impl Shared {
                     });
                 }
                 Wish::Idle => {
-                    let Some(mut survey) = running.take() else { continue };
+                    let Some(mut survey) = running.take() else {
+                        continue;
+                    };
                     match survey.step(&mut eye) {
                         Ok(Progress::More) => running = Some(survey),
                         Ok(Progress::Cancelled) => {}
@@ -250,7 +258,10 @@ impl Shared {
 fn look(eye: &mut impl Eye, request: &CaptureRequest) -> anyhow::Result<Arc<Capture>> {
     match catch_unwind(AssertUnwindSafe(|| eye.capture(request))) {
         Ok(result) => result.map(Arc::new),
-        Err(payload) => Err(anyhow::anyhow!("the model stopped: {}", panic_text(&*payload))),
+        Err(payload) => Err(anyhow::anyhow!(
+            "the model stopped: {}",
+            panic_text(&*payload)
+        )),
     }
 }
 
@@ -279,7 +290,12 @@ enum Progress {
 impl Running {
     fn start(request: SurveyRequest) -> anyhow::Result<Self> {
         let plan = SurveyPlan::spread(request.dataset.as_ref(), request.frames)?;
-        Ok(Self { request, plan, frames: Vec::new(), bytes: 0 })
+        Ok(Self {
+            request,
+            plan,
+            frames: Vec::new(),
+            bytes: 0,
+        })
     }
 
     /// Captures the next planned frame.
@@ -288,17 +304,34 @@ impl Running {
             return Ok(Progress::Cancelled);
         }
         let (done, total) = (self.frames.len(), self.plan.frames.len());
-        let Some(planned) = self.plan.frames.get(done).copied() else { return Ok(Progress::Done) };
-        self.request.job.progress(done as f32 / total as f32, format!("{done} of {total} frames"));
-        let frame = capture_planned(eye, &self.request.checkpoint, &self.request.dataset, planned)?;
+        let Some(planned) = self.plan.frames.get(done).copied() else {
+            return Ok(Progress::Done);
+        };
+        self.request.job.progress(
+            done as f32 / total as f32,
+            format!("{done} of {total} frames"),
+        );
+        let frame = capture_planned(
+            eye,
+            &self.request.checkpoint,
+            &self.request.dataset,
+            planned,
+        )?;
         self.bytes += capture_bytes(&frame.capture);
         self.frames.push(frame);
         let full = self.bytes > Survey::MAX_BYTES;
-        Ok(if full || self.frames.len() == total { Progress::Done } else { Progress::More })
+        Ok(if full || self.frames.len() == total {
+            Progress::Done
+        } else {
+            Progress::More
+        })
     }
 
     fn finish(self) -> Survey {
-        Survey { planned: self.plan.frames.len(), frames: self.frames }
+        Survey {
+            planned: self.plan.frames.len(),
+            frames: self.frames,
+        }
     }
 }
 
@@ -309,11 +342,26 @@ fn capture_planned(
     dataset: &SharedDataset,
     planned: PlannedFrame,
 ) -> anyhow::Result<SurveyFrame> {
-    let PlannedFrame { episode, step, split } = planned;
-    let request = CaptureRequest { checkpoint: checkpoint.to_owned(), dataset: dataset.clone(), episode, step };
+    let PlannedFrame {
+        episode,
+        step,
+        split,
+    } = planned;
+    let request = CaptureRequest {
+        checkpoint: checkpoint.to_owned(),
+        dataset: dataset.clone(),
+        episode,
+        step,
+    };
     let capture = look(eye, &request)?;
     let exact = exact_boxes(dataset, episode, step, &capture)?;
-    Ok(SurveyFrame { episode, step, split, capture, exact })
+    Ok(SurveyFrame {
+        episode,
+        step,
+        split,
+        capture,
+        exact,
+    })
 }
 
 /// Captures a spread sample of a dataset on the calling thread: what `gazelab ground` measures. `progress` is told the
@@ -330,7 +378,10 @@ pub fn survey(
 ) -> anyhow::Result<Survey> {
     let plan = SurveyPlan::spread(dataset.as_ref(), frames)?;
     let mut models = Models::new(device);
-    let mut survey = Survey { planned: plan.frames.len(), frames: Vec::new() };
+    let mut survey = Survey {
+        planned: plan.frames.len(),
+        frames: Vec::new(),
+    };
     let mut bytes = 0;
     for planned in plan.frames {
         anyhow::ensure!(progress(survey.frames.len(), survey.planned), "cancelled");
@@ -355,7 +406,12 @@ fn exact_boxes(
         .views
         .iter()
         .map(|view| {
-            let Some(camera) = dataset.info().cameras.iter().position(|c| c.name == view.name) else {
+            let Some(camera) = dataset
+                .info()
+                .cameras
+                .iter()
+                .position(|c| c.name == view.name)
+            else {
                 return Ok(None);
             };
             let mask = dataset.mask(episode, step, camera, Region::Target)?;
@@ -411,7 +467,11 @@ pub struct Models {
 impl Models {
     /// Nothing is loaded and no device is touched before the first capture.
     pub fn new(choice: DeviceChoice) -> Self {
-        Self { choice, device: None, loaded: Vec::new() }
+        Self {
+            choice,
+            device: None,
+            loaded: Vec::new(),
+        }
     }
 
     /// Reads a checkpoint folder from disk unless it is among the last few used, and puts it last in the list.
@@ -437,7 +497,12 @@ impl Eye for Models {
     fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture> {
         self.load(&request.checkpoint)?;
         let (_, policy) = self.loaded.last().context("no model is loaded")?;
-        let CaptureRequest { dataset, episode, step, .. } = request;
+        let CaptureRequest {
+            dataset,
+            episode,
+            step,
+            ..
+        } = request;
         let mut capture = policy.capture(&observe(policy.config(), dataset, *episode, *step)?)?;
         capture.step = *step as u64;
         capture.source = format!("{}, episode {episode}", dataset.info().name);
@@ -461,10 +526,19 @@ fn observe(
         .cameras
         .iter()
         .map(|wanted| {
-            let camera = info.cameras.iter().position(|c| c.name == wanted.name).with_context(|| {
-                let names: Vec<&str> = info.cameras.iter().map(|c| c.name.as_str()).collect();
-                format!("the model looks through camera `{}`, {} has {}", wanted.name, info.name, names.join(", "))
-            })?;
+            let camera = info
+                .cameras
+                .iter()
+                .position(|c| c.name == wanted.name)
+                .with_context(|| {
+                    let names: Vec<&str> = info.cameras.iter().map(|c| c.name.as_str()).collect();
+                    format!(
+                        "the model looks through camera `{}`, {} has {}",
+                        wanted.name,
+                        info.name,
+                        names.join(", ")
+                    )
+                })?;
             Ok(dataset.image(episode, step, camera)?)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -482,12 +556,21 @@ fn observe(
         );
         state.to_vec()
     };
-    Ok(Observation { images, state, instruction: dataset.episode(episode)?.instruction })
+    Ok(Observation {
+        images,
+        state,
+        instruction: dataset.episode(episode)?.instruction,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::super::fake::{FakeDataset, fake_capture};
     use super::*;
@@ -517,7 +600,10 @@ mod tests {
 
     fn start(delay_ms: u64) -> (Captures, Arc<AtomicUsize>) {
         let looked = Arc::new(AtomicUsize::new(0));
-        let eye = FakeEye { delay: Duration::from_millis(delay_ms), looked: looked.clone() };
+        let eye = FakeEye {
+            delay: Duration::from_millis(delay_ms),
+            looked: looked.clone(),
+        };
         (Captures::new(move || eye, || {}).unwrap(), looked)
     }
 
@@ -533,7 +619,12 @@ mod tests {
     }
 
     fn request(dataset: &SharedDataset, step: usize) -> CaptureRequest {
-        CaptureRequest { checkpoint: "step-1".into(), dataset: dataset.clone(), episode: 0, step }
+        CaptureRequest {
+            checkpoint: "step-1".into(),
+            dataset: dataset.clone(),
+            episode: 0,
+            step,
+        }
     }
 
     #[test]
@@ -581,7 +672,10 @@ mod tests {
         wait(|| (looked.load(Ordering::Relaxed) > 3).then_some(()));
         captures.request(request(&dataset, 5));
         wait(|| captures.take_reply());
-        assert!(looked.load(Ordering::Relaxed) < 150, "the survey went first");
+        assert!(
+            looked.load(Ordering::Relaxed) < 150,
+            "the survey went first"
+        );
         jobs.cancel(jobs.list()[0].id);
         wait(|| jobs.is_empty().then_some(()));
         assert!(captures.take_survey().is_none());

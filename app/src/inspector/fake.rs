@@ -1,6 +1,11 @@
 //! Small stand-ins for tests: a dataset of flat pictures, captures with one bright patch, and a window without a window.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 #![allow(missing_docs, reason = "tests")]
 
 use super::Inspector;
@@ -10,7 +15,8 @@ use crate::log::LogMemory;
 use crate::panes::{Pane, PaneContext};
 use crate::state::{OpenDataset, Source, WorkbenchState};
 use episode::{
-    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Error, Image, PixelMask, Region, Result, SharedDataset, Signals,
+    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Error, Image, PixelMask, Region, Result,
+    SharedDataset, Signals,
 };
 use grounding::{Capture, CaptureParts, Detection, Grid, Key, Query, TokenRole, View};
 use std::path::PathBuf;
@@ -32,7 +38,11 @@ pub struct FakeDataset {
 
 impl FakeDataset {
     pub fn new(episodes: usize, length: usize) -> Self {
-        let camera = |name: &str| CameraInfo { name: name.into(), width: 16, height: 12 };
+        let camera = |name: &str| CameraInfo {
+            name: name.into(),
+            width: 16,
+            height: 12,
+        };
         let info = DatasetInfo {
             format: "fake".into(),
             path: PathBuf::new(),
@@ -47,7 +57,12 @@ impl FakeDataset {
             has_masks: true,
             warnings: Vec::new(),
         };
-        Self { info, length, delay: Duration::ZERO, decoded: AtomicUsize::new(0) }
+        Self {
+            info,
+            length,
+            delay: Duration::ZERO,
+            decoded: AtomicUsize::new(0),
+        }
     }
 
     pub fn decoded(&self) -> usize {
@@ -61,7 +76,11 @@ impl Dataset for FakeDataset {
     }
 
     fn episode(&self, index: usize) -> Result<EpisodeMeta> {
-        Ok(EpisodeMeta { index, length: self.length, instruction: "look".into() })
+        Ok(EpisodeMeta {
+            index,
+            length: self.length,
+            instruction: "look".into(),
+        })
     }
 
     fn signals(&self, _: usize) -> Result<Arc<Signals>> {
@@ -72,12 +91,27 @@ impl Dataset for FakeDataset {
         std::thread::sleep(self.delay);
         self.decoded.fetch_add(1, Ordering::Relaxed);
         if episode >= self.info.episodes || step >= self.length {
-            return Err(Error::OutOfRange { what: "step", index: step, len: self.length, path: PathBuf::new() });
+            return Err(Error::OutOfRange {
+                what: "step",
+                index: step,
+                len: self.length,
+                path: PathBuf::new(),
+            });
         }
-        Ok(Arc::new(Image::filled(16, 12, [step as u8, episode as u8, camera as u8])))
+        Ok(Arc::new(Image::filled(
+            16,
+            12,
+            [step as u8, episode as u8, camera as u8],
+        )))
     }
 
-    fn mask(&self, episode: usize, step: usize, _: usize, region: Region) -> Result<Option<Arc<PixelMask>>> {
+    fn mask(
+        &self,
+        episode: usize,
+        step: usize,
+        _: usize,
+        region: Region,
+    ) -> Result<Option<Arc<PixelMask>>> {
         if region == Region::Goal {
             return Ok(None);
         }
@@ -107,7 +141,10 @@ pub fn fake_capture(episode: usize, step: usize) -> Capture {
             rect: Some(GRID.patch_rect(p)),
             ..Key::default()
         })
-        .chain([Key { token: "look".into(), ..Key::default() }])
+        .chain([Key {
+            token: "look".into(),
+            ..Key::default()
+        }])
         .collect();
     let mut attn = Vec::new();
     for layer in 0..layers {
@@ -135,10 +172,22 @@ pub fn fake_capture(episode: usize, step: usize) -> Capture {
         step: step as u64,
         layers: (0..layers).collect(),
         heads: (0..heads).collect(),
-        views: vec![View { name: "static".into(), width: 16, height: 12 }],
+        views: vec![View {
+            name: "static".into(),
+            width: 16,
+            height: 12,
+        }],
         queries: vec![
-            Query { position: 0, token: "look".into(), role: TokenRole::Text },
-            Query { position: 50, token: "<act>".into(), role: TokenRole::Action },
+            Query {
+                position: 0,
+                token: "look".into(),
+                role: TokenRole::Text,
+            },
+            Query {
+                position: 50,
+                token: "<act>".into(),
+                role: TokenRole::Action,
+            },
         ],
         keys,
         attn,
@@ -175,11 +224,19 @@ impl Bench {
             .map(|episode| {
                 let mut capture = fake_capture(episode, 2);
                 let rect = GRID.patch_rect(peak(episode, 2));
-                capture.boxes.push(Detection { rect, label: "cube".into(), score: 0.9, view: 0 });
+                capture.boxes.push(Detection {
+                    rect,
+                    label: "cube".into(),
+                    score: 0.9,
+                    view: 0,
+                });
                 capture
             })
             .collect();
-        bench.state.source = Source::Captures { path: "fake.safetensors".into(), captures: Arc::new(captures) };
+        bench.state.source = Source::Captures {
+            path: "fake.safetensors".into(),
+            captures: Arc::new(captures),
+        };
         bench
     }
 
@@ -217,7 +274,20 @@ impl Bench {
 
     /// Draws a pane.
     pub fn show(&mut self, pane: &mut dyn Pane, ui: &mut egui::Ui) {
-        let Self { state, inspector, log, sent } = self;
-        pane.ui(ui, &mut PaneContext { state, inspector, log, commands: sent });
+        let Self {
+            state,
+            inspector,
+            log,
+            sent,
+        } = self;
+        pane.ui(
+            ui,
+            &mut PaneContext {
+                state,
+                inspector,
+                log,
+                commands: sent,
+            },
+        );
     }
 }

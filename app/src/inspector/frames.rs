@@ -27,7 +27,11 @@ pub struct CameraFrame {
 impl CameraFrame {
     fn decode(dataset: &SharedDataset, at: Place) -> anyhow::Result<Self> {
         let image = dataset.image(at.episode, at.step, at.camera)?;
-        let mut frame = Self { image, target: None, goal: None };
+        let mut frame = Self {
+            image,
+            target: None,
+            goal: None,
+        };
         if dataset.info().has_masks {
             frame.target = dataset.mask(at.episode, at.step, at.camera, Region::Target)?;
             frame.goal = dataset.mask(at.episode, at.step, at.camera, Region::Goal)?;
@@ -143,7 +147,9 @@ impl Shared {
         while let Some(request) = self.inbox.wait() {
             let began = Instant::now();
             let cameras = request.dataset.info().cameras.len();
-            let order = || std::iter::once(request.camera).chain((0..cameras).filter(|c| *c != request.camera));
+            let order = || {
+                std::iter::once(request.camera).chain((0..cameras).filter(|c| *c != request.camera))
+            };
             for camera in order().filter(|c| *c < cameras) {
                 // The inspected camera is shown as soon as it is there.
                 if self.decode(&request, request.step, camera) {
@@ -151,7 +157,9 @@ impl Shared {
                 }
             }
             self.cache.lock().latency = Some(began.elapsed());
-            let backwards = before.as_ref().is_some_and(|b| b.episode == request.episode && b.step > request.step);
+            let backwards = before
+                .as_ref()
+                .is_some_and(|b| b.episode == request.episode && b.step > request.step);
             for step in around(request.step, request.length, backwards) {
                 for camera in order().filter(|c| *c < cameras) {
                     if self.inbox.interrupts() {
@@ -166,7 +174,11 @@ impl Shared {
 
     /// Decodes one picture unless it is there already; whether it had to.
     fn decode(&self, request: &FrameRequest, step: usize, camera: usize) -> bool {
-        let place = Place { episode: request.episode, step, camera };
+        let place = Place {
+            episode: request.episode,
+            step,
+            camera,
+        };
         if self.cache.lock().get(&request.dataset, place).is_some() {
             return false;
         }
@@ -182,10 +194,20 @@ impl Shared {
 /// The steps near `step`, those in the direction of travel first and twice as many. Unknown length: none.
 fn around(step: usize, length: Option<usize>, backwards: bool) -> Vec<usize> {
     let length = length.unwrap_or(0);
-    let (ahead, behind) = if backwards { (PREFETCH / 2, PREFETCH) } else { (PREFETCH, PREFETCH / 2) };
+    let (ahead, behind) = if backwards {
+        (PREFETCH / 2, PREFETCH)
+    } else {
+        (PREFETCH, PREFETCH / 2)
+    };
     let forward = (1..=ahead).map(|d| step + d).filter(|s| *s < length);
-    let back = (1..=behind).filter_map(|d| step.checked_sub(d)).filter(|s| *s < length);
-    if backwards { back.chain(forward).collect() } else { forward.chain(back).collect() }
+    let back = (1..=behind)
+        .filter_map(|d| step.checked_sub(d))
+        .filter(|s| *s < length);
+    if backwards {
+        back.chain(forward).collect()
+    } else {
+        forward.chain(back).collect()
+    }
 }
 
 #[derive(Default)]
@@ -199,7 +221,9 @@ struct Cache {
 
 impl Cache {
     fn is_of(&self, dataset: &SharedDataset) -> bool {
-        self.dataset.as_ref().is_some_and(|d| Arc::ptr_eq(d, dataset))
+        self.dataset
+            .as_ref()
+            .is_some_and(|d| Arc::ptr_eq(d, dataset))
     }
 
     fn get(&mut self, dataset: &SharedDataset, place: Place) -> Option<FrameState> {
@@ -214,7 +238,11 @@ impl Cache {
 
     fn insert(&mut self, dataset: &SharedDataset, place: Place, state: FrameState) {
         if !self.is_of(dataset) {
-            *self = Self { dataset: Some(dataset.clone()), latency: self.latency, ..Self::default() };
+            *self = Self {
+                dataset: Some(dataset.clone()),
+                latency: self.latency,
+                ..Self::default()
+            };
         }
         self.clock += 1;
         self.bytes += cost(&state);
@@ -222,7 +250,11 @@ impl Cache {
             self.bytes -= cost(&old);
         }
         if self.bytes > CACHE_BYTES {
-            let mut by_use: Vec<(u64, Place)> = self.entries.iter().map(|(place, (_, used))| (*used, *place)).collect();
+            let mut by_use: Vec<(u64, Place)> = self
+                .entries
+                .iter()
+                .map(|(place, (_, used))| (*used, *place))
+                .collect();
             by_use.sort_unstable_by_key(|(used, _)| *used);
             // A quarter at once, so that this is rare; the newest entry always stays.
             by_use.pop();
@@ -248,7 +280,12 @@ fn cost(state: &FrameState) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::super::fake::FakeDataset;
     use super::*;
@@ -266,14 +303,30 @@ mod tests {
 
     #[test]
     fn the_newest_wish_is_served_and_old_ones_are_forgotten() {
-        let fake = Arc::new(FakeDataset { delay: Duration::from_millis(5), ..FakeDataset::new(4, 400) });
+        let fake = Arc::new(FakeDataset {
+            delay: Duration::from_millis(5),
+            ..FakeDataset::new(4, 400)
+        });
         let dataset: SharedDataset = fake.clone();
         let mut frames = Frames::new(|| {}).unwrap();
         for step in 0..300 {
-            frames.request(FrameRequest { dataset: dataset.clone(), episode: 1, step, length: None, camera: 0 });
+            frames.request(FrameRequest {
+                dataset: dataset.clone(),
+                episode: 1,
+                step,
+                length: None,
+                camera: 0,
+            });
         }
-        let place = Place { episode: 1, step: 299, camera: 0 };
-        assert!(matches!(wait_for(&frames, &dataset, place), FrameState::Ready(_)));
+        let place = Place {
+            episode: 1,
+            step: 299,
+            camera: 0,
+        };
+        assert!(matches!(
+            wait_for(&frames, &dataset, place),
+            FrameState::Ready(_)
+        ));
         // 300 frames of two cameras would have been 600 pictures.
         assert!(fake.decoded() < 100, "{}", fake.decoded());
     }
@@ -283,16 +336,54 @@ mod tests {
         let fake = Arc::new(FakeDataset::new(4, 40));
         let dataset: SharedDataset = fake.clone();
         let mut frames = Frames::new(|| {}).unwrap();
-        frames.request(FrameRequest { dataset: dataset.clone(), episode: 0, step: 10, length: Some(40), camera: 1 });
+        frames.request(FrameRequest {
+            dataset: dataset.clone(),
+            episode: 0,
+            step: 10,
+            length: Some(40),
+            camera: 1,
+        });
         for step in [10, 11, 26, 9, 2] {
-            wait_for(&frames, &dataset, Place { episode: 0, step, camera: 0 });
+            wait_for(
+                &frames,
+                &dataset,
+                Place {
+                    episode: 0,
+                    step,
+                    camera: 0,
+                },
+            );
         }
-        frames.request(FrameRequest { dataset: dataset.clone(), episode: 99, step: 0, length: None, camera: 0 });
-        let place = Place { episode: 99, step: 0, camera: 0 };
-        assert!(matches!(wait_for(&frames, &dataset, place), FrameState::Failed(_)));
+        frames.request(FrameRequest {
+            dataset: dataset.clone(),
+            episode: 99,
+            step: 0,
+            length: None,
+            camera: 0,
+        });
+        let place = Place {
+            episode: 99,
+            step: 0,
+            camera: 0,
+        };
+        assert!(matches!(
+            wait_for(&frames, &dataset, place),
+            FrameState::Failed(_)
+        ));
         // Another dataset empties the cache.
         let other: SharedDataset = Arc::new(FakeDataset::new(1, 1));
-        assert!(frames.get(&other, Place { episode: 0, step: 10, camera: 0 }).is_none());
+        assert!(
+            frames
+                .get(
+                    &other,
+                    Place {
+                        episode: 0,
+                        step: 10,
+                        camera: 0
+                    }
+                )
+                .is_none()
+        );
     }
 
     #[test]
@@ -308,12 +399,49 @@ mod tests {
         let mut cache = Cache::default();
         let image = Arc::new(Image::filled(2048, 1024, [0; 3]));
         for step in 0..200 {
-            let frame = CameraFrame { image: image.clone(), target: None, goal: None };
-            cache.insert(&dataset, Place { episode: 0, step, camera: 0 }, FrameState::Ready(frame));
+            let frame = CameraFrame {
+                image: image.clone(),
+                target: None,
+                goal: None,
+            };
+            cache.insert(
+                &dataset,
+                Place {
+                    episode: 0,
+                    step,
+                    camera: 0,
+                },
+                FrameState::Ready(frame),
+            );
         }
         assert!(cache.bytes <= CACHE_BYTES);
-        assert_eq!(cache.bytes, cache.entries.values().map(|(s, _)| cost(s)).sum::<usize>());
-        assert!(cache.get(&dataset, Place { episode: 0, step: 199, camera: 0 }).is_some());
-        assert!(cache.get(&dataset, Place { episode: 0, step: 0, camera: 0 }).is_none());
+        assert_eq!(
+            cache.bytes,
+            cache.entries.values().map(|(s, _)| cost(s)).sum::<usize>()
+        );
+        assert!(
+            cache
+                .get(
+                    &dataset,
+                    Place {
+                        episode: 0,
+                        step: 199,
+                        camera: 0
+                    }
+                )
+                .is_some()
+        );
+        assert!(
+            cache
+                .get(
+                    &dataset,
+                    Place {
+                        episode: 0,
+                        step: 0,
+                        camera: 0
+                    }
+                )
+                .is_none()
+        );
     }
 }

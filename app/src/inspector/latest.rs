@@ -17,7 +17,14 @@ struct Slot<T> {
 
 impl<T> Default for Latest<T> {
     fn default() -> Self {
-        Self { slot: Mutex::new(Slot { value: None, closed: false, waiting: true }), changed: Condvar::new() }
+        Self {
+            slot: Mutex::new(Slot {
+                value: None,
+                closed: false,
+                waiting: true,
+            }),
+            changed: Condvar::new(),
+        }
     }
 }
 
@@ -71,7 +78,12 @@ impl<T> Latest<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
     use std::sync::Arc;

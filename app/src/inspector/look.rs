@@ -2,8 +2,8 @@
 
 use super::truth::{Truth, TruthSource};
 use grounding::{
-    Aggregate, Capture, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Rect, SampleScores, ViewGrid,
-    frame_metrics, gaze, heat_map, score_heads, select_heads,
+    Aggregate, Capture, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Rect,
+    SampleScores, ViewGrid, frame_metrics, gaze, heat_map, score_heads, select_heads,
 };
 use session::MapChoice;
 use std::sync::Arc;
@@ -81,7 +81,14 @@ impl Look {
     /// When the capture has no such view or query; what fails later is an error of the part that failed.
     pub fn new(inputs: LookInputs, before: Option<&Self>) -> grounding::Result<Self> {
         let began = Instant::now();
-        let LookInputs { capture, view, selection, map, heads, truth } = &inputs;
+        let LookInputs {
+            capture,
+            view,
+            selection,
+            map,
+            heads,
+            truth,
+        } = &inputs;
         let query = capture.query(&selection.query)?;
         let subtracts = |s: &HeadSelection| s.aggregate == Aggregate::MeanSubtracted;
         let same_maps = before.filter(|b| {
@@ -91,7 +98,10 @@ impl Look {
         });
         let (grid, maps) = match same_maps {
             Some(b) => (b.grid.clone(), b.maps.clone()),
-            None => (capture.view_grid(*view)?, Arc::new(capture.head_maps_for(selection, *view)?)),
+            None => (
+                capture.view_grid(*view)?,
+                Arc::new(capture.head_maps_for(selection, *view)?),
+            ),
         };
         let extent = grid.image_from_grid(Rect::new(0.0, 0.0, 1.0, 1.0));
         let scores = match same_maps.filter(|b| b.inputs.selection.scores_like(selection)) {
@@ -101,8 +111,14 @@ impl Look {
         let (heads, heads_from) = match heads {
             Some((heads, frames)) => (heads.clone(), HeadsFrom::TuningSplit(*frames)),
             None => {
-                let chosen = scores.as_ref().ok().and_then(|s| select_heads(std::slice::from_ref(&**s), selection).ok());
-                (chosen.map(|s| s.heads).unwrap_or_default(), HeadsFrom::ThisFrame)
+                let chosen = scores
+                    .as_ref()
+                    .ok()
+                    .and_then(|s| select_heads(std::slice::from_ref(&**s), selection).ok());
+                (
+                    chosen.map(|s| s.heads).unwrap_or_default(),
+                    HeadsFrom::ThisFrame,
+                )
             }
         };
         let same_gaze = same_maps.filter(|b| b.inputs.selection == *selection && b.heads == heads);
@@ -113,7 +129,10 @@ impl Look {
         let shown = match map {
             MapChoice::Selected => gaze.as_ref().map(|g| g.map.clone()).map_err(Clone::clone),
             MapChoice::Mean => {
-                let naive = HeadSelection { aggregate: Aggregate::Naive, ..selection.clone() };
+                let naive = HeadSelection {
+                    aggregate: Aggregate::Naive,
+                    ..selection.clone()
+                };
                 heat_map(&maps, &[], &naive).map_err(text)
             }
             MapChoice::Head(id) => head_map(&maps, *id),
@@ -122,17 +141,38 @@ impl Look {
             let metrics = frame_metrics(gaze.as_ref().ok()?, &grid.grid_from_image(rect)).ok()?;
             Some((metrics, source))
         });
-        Ok(Self { query, grid, extent, maps, scores, heads, heads_from, shown, gaze, metrics, elapsed: began.elapsed(), inputs })
+        Ok(Self {
+            query,
+            grid,
+            extent,
+            maps,
+            scores,
+            heads,
+            heads_from,
+            shown,
+            gaze,
+            metrics,
+            elapsed: began.elapsed(),
+            inputs,
+        })
     }
 
     /// The mask's box in `[0, 1]` of the image.
     pub fn mask_rect(&self) -> Option<Rect> {
-        self.gaze.as_ref().ok()?.rect.map(|rect| self.grid.image_from_grid(rect))
+        self.gaze
+            .as_ref()
+            .ok()?
+            .rect
+            .map(|rect| self.grid.image_from_grid(rect))
     }
 
     /// Name of the view.
     pub fn view_name(&self) -> &str {
-        self.inputs.capture.views.get(self.inputs.view).map_or("", |v| v.name.as_str())
+        self.inputs
+            .capture
+            .views
+            .get(self.inputs.view)
+            .map_or("", |v| v.name.as_str())
     }
 
     /// How a head is named to people: the numbers of layer and head in the model.
@@ -145,7 +185,8 @@ impl Look {
         match self.inputs.map {
             MapChoice::Selected => match self.inputs.selection.aggregate {
                 Aggregate::Selected { .. } => {
-                    let names: Vec<String> = self.heads.iter().map(|h| self.head_name(*h)).collect();
+                    let names: Vec<String> =
+                        self.heads.iter().map(|h| self.head_name(*h)).collect();
                     format!("Selected heads {}", names.join(", "))
                 }
                 Aggregate::Naive => "Mean of all heads".into(),
@@ -161,8 +202,16 @@ impl Look {
 
 /// Layer and head numbers in the model, as in `L3·H5`.
 pub fn head_name(capture: &Capture, id: HeadId) -> String {
-    let number = |list: &[u32], index: u16| list.get(usize::from(index)).copied().unwrap_or(u32::from(index));
-    format!("L{}·H{}", number(&capture.layers, id.layer), number(&capture.heads, id.head))
+    let number = |list: &[u32], index: u16| {
+        list.get(usize::from(index))
+            .copied()
+            .unwrap_or(u32::from(index))
+    };
+    format!(
+        "L{}·H{}",
+        number(&capture.layers, id.layer),
+        number(&capture.heads, id.head)
+    )
 }
 
 /// The map of one head as it was captured, not smoothed.
@@ -171,7 +220,14 @@ fn head_map(maps: &HeadMaps, id: HeadId) -> Result<HeatMap, Arc<str>> {
     if layer >= maps.n_layers || head >= maps.n_heads {
         return Err("the capture has no such head".into());
     }
-    Ok(HeatMap { grid: maps.grid, values: maps.head(layer, head).iter().map(|v| f64::from(*v)).collect() })
+    Ok(HeatMap {
+        grid: maps.grid,
+        values: maps
+            .head(layer, head)
+            .iter()
+            .map(|v| f64::from(*v))
+            .collect(),
+    })
 }
 
 fn text(error: grounding::Error) -> Arc<str> {
@@ -180,7 +236,12 @@ fn text(error: grounding::Error) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::super::fake::{GRID, fake_capture, peak};
     use super::*;
@@ -189,17 +250,26 @@ mod tests {
         LookInputs {
             capture: Arc::new(fake_capture(1, 2)),
             view: 0,
-            selection: HeadSelection { k: 2, ..HeadSelection::default() },
+            selection: HeadSelection {
+                k: 2,
+                ..HeadSelection::default()
+            },
             map: MapChoice::Selected,
             heads: None,
-            truth: Truth { target: Some(GRID.patch_rect(peak(1, 2))), ..Truth::default() },
+            truth: Truth {
+                target: Some(GRID.patch_rect(peak(1, 2))),
+                ..Truth::default()
+            },
         }
     }
 
     #[test]
     fn the_mask_covers_what_the_good_heads_look_at() {
         let look = Look::new(inputs(), None).unwrap();
-        assert_eq!(look.heads, vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]);
+        assert_eq!(
+            look.heads,
+            vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]
+        );
         assert_eq!(look.heads_from, HeadsFrom::ThisFrame);
         let (metrics, source) = look.metrics.as_ref().unwrap();
         assert!(metrics.pointing);
@@ -215,13 +285,22 @@ mod tests {
         changed.selection.mask = grounding::MaskRule::Mean;
         let second = Look::new(changed, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&first.maps, &second.maps));
-        assert!(Arc::ptr_eq(first.scores.as_ref().unwrap(), second.scores.as_ref().unwrap()));
-        assert!(!Arc::ptr_eq(first.gaze.as_ref().unwrap(), second.gaze.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(
+            first.scores.as_ref().unwrap(),
+            second.scores.as_ref().unwrap()
+        ));
+        assert!(!Arc::ptr_eq(
+            first.gaze.as_ref().unwrap(),
+            second.gaze.as_ref().unwrap()
+        ));
 
         let mut preview = second.inputs.clone();
         preview.map = MapChoice::Head(HeadId { layer: 0, head: 0 });
         let third = Look::new(preview, Some(&second)).unwrap();
-        assert!(Arc::ptr_eq(second.gaze.as_ref().unwrap(), third.gaze.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(
+            second.gaze.as_ref().unwrap(),
+            third.gaze.as_ref().unwrap()
+        ));
         assert_eq!(third.shown.as_ref().unwrap().values.len(), GRID.len());
     }
 
@@ -229,7 +308,13 @@ mod tests {
     fn what_the_capture_lacks_is_said() {
         let mut wrong = inputs();
         wrong.selection.query = grounding::QuerySelector::Token("banana".into());
-        assert!(Look::new(wrong, None).err().unwrap().to_string().contains("banana"));
+        assert!(
+            Look::new(wrong, None)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("banana")
+        );
         let mut wrong = inputs();
         wrong.map = MapChoice::Head(HeadId { layer: 99, head: 0 });
         assert!(Look::new(wrong, None).unwrap().shown.is_err());

@@ -6,8 +6,9 @@ use super::truth::{Truth, TruthSource};
 use anyhow::Context as _;
 use episode::boxes::BoxFile;
 use grounding::{
-    Aggregate, Budget, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Mask,
-    MaskRule, Rect, SampleScores, Selected, dataset_metrics, frame_metrics, gaze, heat_map, score_heads, select_heads,
+    Aggregate, Budget, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps,
+    HeadSelection, HeatMap, Mask, MaskRule, Rect, SampleScores, Selected, dataset_metrics,
+    frame_metrics, gaze, heat_map, score_heads, select_heads,
 };
 use parking_lot::Mutex;
 use rayon::prelude::*;
@@ -68,10 +69,13 @@ impl Prepared {
         let one = |frame: &super::SurveyFrame| {
             let capture = &frame.capture;
             let Some(view) = capture.views.iter().position(|v| v.name == request.view) else {
-                let reason: Arc<str> = format!("the model does not look through `{}`", request.view).into();
+                let reason: Arc<str> =
+                    format!("the model does not look through `{}`", request.view).into();
                 return (Err(reason), None);
             };
-            let maps = capture.head_maps_for(&request.selection, view).map_err(|e| Arc::from(e.to_string()));
+            let maps = capture
+                .head_maps_for(&request.selection, view)
+                .map_err(|e| Arc::from(e.to_string()));
             let truth = Truth {
                 target: frame.exact.get(view).copied().flatten(),
                 detections: Truth::detections(
@@ -84,7 +88,10 @@ impl Prepared {
                 goal: None,
             };
             let grid = capture.view_grid(view).ok();
-            let truth = truth.reference().zip(grid).map(|((rect, source), grid)| (grid.grid_from_image(rect), source));
+            let truth = truth
+                .reference()
+                .zip(grid)
+                .map(|((rect, source), grid)| (grid.grid_from_image(rect), source));
             (maps, truth)
         };
         let (maps, truth) = request.survey.frames.par_iter().map(one).unzip();
@@ -150,13 +157,19 @@ impl SweepField {
     /// The values tried.
     fn values(self, scores: &[SampleScores]) -> Vec<f64> {
         let spaced = |low: f64, high: f64, n: usize| {
-            (0..n).map(|i| low + (high - low) * i as f64 / (n - 1) as f64).collect::<Vec<f64>>()
+            (0..n)
+                .map(|i| low + (high - low) * i as f64 / (n - 1) as f64)
+                .collect::<Vec<f64>>()
         };
         match self {
             Self::Tau => {
                 let sums = || scores.iter().flat_map(|s| s.heads.iter().map(|h| h.sum));
                 let high = sums().fold(0.0, f64::max);
-                if high > 0.0 { spaced(0.0, high, 25) } else { Vec::new() }
+                if high > 0.0 {
+                    spaced(0.0, high, 25)
+                } else {
+                    Vec::new()
+                }
             }
             Self::K => {
                 let heads = scores.iter().map(|s| s.heads.len()).min().unwrap_or(0);
@@ -216,19 +229,28 @@ impl Report {
     /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting votes or the
     /// split is quickly scored, else those of this report, until its successor is there.
     pub fn heads_for(&self, selection: &HeadSelection) -> Vec<HeadId> {
-        let own = || self.selected.as_ref().map(|s| s.heads.clone()).unwrap_or_default();
+        let own = || {
+            self.selected
+                .as_ref()
+                .map(|s| s.heads.clone())
+                .unwrap_or_default()
+        };
         let asked = &self.request.selection;
         if *selection == *asked || selection.query != asked.query {
             return own();
         }
         if selection.scores_like(asked) {
-            return select_heads(&self.scores, selection).map(|s| s.heads).unwrap_or_default();
+            return select_heads(&self.scores, selection)
+                .map(|s| s.heads)
+                .unwrap_or_default();
         }
         if self.scoring > INLINE {
             return own();
         }
         let scores = score_tuning_split(&self.request.survey, &self.prepared, selection, &|| false);
-        select_heads(&scores, selection).map(|s| s.heads).unwrap_or_default()
+        select_heads(&scores, selection)
+            .map(|s| s.heads)
+            .unwrap_or_default()
     }
 
     /// Frames of the tuning split that could vote.
@@ -243,19 +265,29 @@ impl Report {
 
     /// Frames as `(episode, step)`, those whose mask and reference box agree least first.
     pub fn by_disagreement(&self) -> Vec<(usize, usize)> {
-        let mut frames: Vec<(&FrameReport, f64)> =
-            self.frames.iter().filter_map(|f| Some((f, f.metrics.as_ref()?.mask_iou))).collect();
+        let mut frames: Vec<(&FrameReport, f64)> = self
+            .frames
+            .iter()
+            .filter_map(|f| Some((f, f.metrics.as_ref()?.mask_iou)))
+            .collect();
         // A frame that not even points into the box comes before one of equal IoU that does.
         frames.sort_by(|(a, x), (b, y)| {
             let hit = |f: &FrameReport| f.metrics.is_some_and(|m| m.pointing);
-            x.total_cmp(y).then(hit(a).cmp(&hit(b))).then((a.episode, a.step).cmp(&(b.episode, b.step)))
+            x.total_cmp(y)
+                .then(hit(a).cmp(&hit(b)))
+                .then((a.episode, a.step).cmp(&(b.episode, b.step)))
         });
-        frames.into_iter().map(|(f, _)| (f.episode, f.step)).collect()
+        frames
+            .into_iter()
+            .map(|(f, _)| (f.episode, f.step))
+            .collect()
     }
 
     /// The report on one frame of the survey.
     pub fn frame(&self, episode: usize, step: usize) -> Option<&FrameReport> {
-        self.frames.iter().find(|f| (f.episode, f.step) == (episode, step))
+        self.frames
+            .iter()
+            .find(|f| (f.episode, f.step) == (episode, step))
     }
 }
 
@@ -273,7 +305,16 @@ fn score_tuning_split(
         .filter(|(frame, _)| frame.split == Split::Tune)
         .filter_map(|(_, maps)| maps.as_ref().ok())
         .collect();
-    frames.par_iter().filter_map(|maps| if interrupted() { None } else { score_heads(maps, selection).ok() }).collect()
+    frames
+        .par_iter()
+        .filter_map(|maps| {
+            if interrupted() {
+                None
+            } else {
+                score_heads(maps, selection).ok()
+            }
+        })
+        .collect()
 }
 
 /// The worker thread ("metrics").
@@ -291,8 +332,11 @@ struct Shared {
 impl Metrics {
     /// Starts the thread. `wake` is called whenever a report is ready.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
-        let shared =
-            Arc::new(Shared { inbox: Latest::default(), outbox: Mutex::default(), wake: Box::new(wake) });
+        let shared = Arc::new(Shared {
+            inbox: Latest::default(),
+            outbox: Mutex::default(),
+            wake: Box::new(wake),
+        });
         std::thread::Builder::new().name("metrics".into()).spawn({
             let shared = shared.clone();
             move || shared.run()
@@ -310,7 +354,9 @@ impl Metrics {
 
     /// Whether the newest wish is not yet answered, strips not counted.
     pub fn is_behind(&self, report: Option<&Report>) -> bool {
-        self.last.as_ref().is_some_and(|last| report.is_none_or(|r| r.request != *last))
+        self.last
+            .as_ref()
+            .is_some_and(|last| report.is_none_or(|r| r.request != *last))
     }
 
     /// Whether numbers or strips are still to come.
@@ -342,7 +388,9 @@ impl Shared {
         let mut before: Option<Arc<Report>> = None;
         while let Some(request) = self.inbox.wait() {
             let interrupted = || self.inbox.interrupts();
-            let Some(report) = evaluate(request, before.as_deref(), &interrupted) else { continue };
+            let Some(report) = evaluate(request, before.as_deref(), &interrupted) else {
+                continue;
+            };
             let report = Arc::new(report);
             self.deliver(report.clone());
             before = Some(report.clone());
@@ -370,25 +418,39 @@ fn evaluate(
     let before = before.filter(|b| b.request.reads_like(&request));
     let prepared = before.map_or_else(|| Arc::new(Prepared::new(&request)), |b| b.prepared.clone());
     let scored = Instant::now();
-    let (scores, scoring) = match before.filter(|b| b.request.selection.scores_like(&request.selection)) {
-        Some(b) => (b.scores.clone(), b.scoring),
-        None => {
-            let scores = score_tuning_split(&request.survey, &prepared, &request.selection, interrupted);
-            (Arc::new(scores), scored.elapsed())
-        }
-    };
+    let (scores, scoring) =
+        match before.filter(|b| b.request.selection.scores_like(&request.selection)) {
+            Some(b) => (b.scores.clone(), b.scoring),
+            None => {
+                let scores =
+                    score_tuning_split(&request.survey, &prepared, &request.selection, interrupted);
+                (Arc::new(scores), scored.elapsed())
+            }
+        };
     if interrupted() {
         return None;
     }
     let selected = select_heads(&scores, &request.selection).map_err(|e| Arc::from(e.to_string()));
-    let heads = selected.as_ref().map(|s: &Selected| s.heads.clone()).unwrap_or_default();
-    let frames = measure(&request.survey, &prepared, &request.selection, &heads, None, interrupted)?;
+    let heads = selected
+        .as_ref()
+        .map(|s: &Selected| s.heads.clone())
+        .unwrap_or_default();
+    let frames = measure(
+        &request.survey,
+        &prepared,
+        &request.selection,
+        &heads,
+        None,
+        interrupted,
+    )?;
     let mut taus: Vec<f64> = scores.iter().map(|s| s.tau).collect();
     taus.sort_unstable_by(f64::total_cmp);
     let votes = || scores.iter().map(|s| s.candidates.len());
     // Sweeps that do not depend on what changed stay; the others are computed again.
     let sweeps = before.map_or_else(Vec::new, |b| {
-        let same = |s: &&Sweep| s.field.set(&b.request.selection, 0.5) == s.field.set(&request.selection, 0.5);
+        let same = |s: &&Sweep| {
+            s.field.set(&b.request.selection, 0.5) == s.field.set(&request.selection, 0.5)
+        };
         b.sweeps.iter().filter(same).cloned().collect()
     });
     Some(Report {
@@ -417,7 +479,11 @@ fn measure(
     split: Option<Split>,
     interrupted: &(impl Fn() -> bool + Sync),
 ) -> Option<Vec<FrameReport>> {
-    let frames = survey.frames.par_iter().zip(&prepared.maps).zip(&prepared.truth);
+    let frames = survey
+        .frames
+        .par_iter()
+        .zip(&prepared.maps)
+        .zip(&prepared.truth);
     frames
         .filter(|((frame, _), _)| split.is_none_or(|s| s == frame.split))
         .map(|((frame, maps), truth)| {
@@ -427,7 +493,10 @@ fn measure(
             let (gaze, failure) = match maps {
                 Ok(maps) => match gaze(maps, heads, selection) {
                     Ok(gaze) => (Some(gaze), None),
-                    Err(error) => (Some(without_mask(maps, heads, selection)), Some(error.to_string().into())),
+                    Err(error) => (
+                        Some(without_mask(maps, heads, selection)),
+                        Some(error.to_string().into()),
+                    ),
                 },
                 Err(reason) => (None, Some(reason.clone())),
             };
@@ -435,7 +504,9 @@ fn measure(
                 episode: frame.episode,
                 step: frame.step,
                 split: frame.split,
-                metrics: gaze.zip(truth.as_ref()).and_then(|(gaze, (rect, _))| frame_metrics(&gaze, rect).ok()),
+                metrics: gaze
+                    .zip(truth.as_ref())
+                    .and_then(|(gaze, (rect, _))| frame_metrics(&gaze, rect).ok()),
                 source: truth.map(|(_, source)| source),
                 failure,
             })
@@ -445,17 +516,29 @@ fn measure(
 
 /// Means over one half; none without a frame that has a reference box.
 fn split_metrics(frames: &[FrameReport], split: Split) -> Option<DatasetMetrics> {
-    let measured: Vec<FrameMetrics> = frames.iter().filter(|f| f.split == split).filter_map(|f| f.metrics).collect();
+    let measured: Vec<FrameMetrics> = frames
+        .iter()
+        .filter(|f| f.split == split)
+        .filter_map(|f| f.metrics)
+        .collect();
     (!measured.is_empty()).then(|| dataset_metrics(&measured))
 }
 
 /// What a frame counts for when no mask can be cut: a miss, for leaving it out would reward saying nothing. The heat map
 /// still has its peak and its mass where there is one.
 fn without_mask(maps: &HeadMaps, heads: &[HeadId], selection: &HeadSelection) -> Gaze {
-    let map = heat_map(maps, heads, selection)
-        .unwrap_or_else(|_| HeatMap { grid: maps.grid, values: vec![0.0; maps.grid.len()] });
+    let map = heat_map(maps, heads, selection).unwrap_or_else(|_| HeatMap {
+        grid: maps.grid,
+        values: vec![0.0; maps.grid.len()],
+    });
     let peak = map.quantised().ok().and_then(|q| q.peak());
-    Gaze { mask: Mask::empty(maps.grid), second: None, rect: None, peak, map }
+    Gaze {
+        mask: Mask::empty(maps.grid),
+        second: None,
+        rect: None,
+        peak,
+        map,
+    }
 }
 
 /// The report with all strips; none when interrupted, when nothing is missing, or when it would take too long.
@@ -479,7 +562,9 @@ fn with_sweeps(report: &Report, interrupted: &(impl Fn() -> bool + Sync)) -> Opt
             if interrupted() {
                 return None;
             }
-            let Some(tried) = field.set(selection, value) else { continue };
+            let Some(tried) = field.set(selection, value) else {
+                continue;
+            };
             let rescored;
             let scores = if tried.scores_like(selection) {
                 &*report.scores
@@ -487,13 +572,27 @@ fn with_sweeps(report: &Report, interrupted: &(impl Fn() -> bool + Sync)) -> Opt
                 rescored = score_tuning_split(survey, &report.prepared, &tried, interrupted);
                 &rescored
             };
-            let heads = select_heads(scores, &tried).map(|s| s.heads).unwrap_or_default();
-            let frames = measure(survey, &report.prepared, &tried, &heads, Some(Split::Tune), interrupted)?;
-            points.extend(split_metrics(&frames, Split::Tune).map(|metrics| [value, metrics.mean_iou]));
+            let heads = select_heads(scores, &tried)
+                .map(|s| s.heads)
+                .unwrap_or_default();
+            let frames = measure(
+                survey,
+                &report.prepared,
+                &tried,
+                &heads,
+                Some(Split::Tune),
+                interrupted,
+            )?;
+            points.extend(
+                split_metrics(&frames, Split::Tune).map(|metrics| [value, metrics.mean_iou]),
+            );
         }
         sweeps.push(Sweep { field, points });
     }
-    Some(Report { sweeps, ..report.shallow_clone() })
+    Some(Report {
+        sweeps,
+        ..report.shallow_clone()
+    })
 }
 
 impl Report {
@@ -518,7 +617,12 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::super::fake::{GRID, fake_capture, peak};
     use super::super::survey::SurveyFrame;
@@ -530,7 +634,11 @@ mod tests {
             .map(|i| SurveyFrame {
                 episode: i,
                 step: 3,
-                split: if i % 2 == 0 { Split::Tune } else { Split::HeldOut },
+                split: if i % 2 == 0 {
+                    Split::Tune
+                } else {
+                    Split::HeldOut
+                },
                 capture: Arc::new(fake_capture(i, 3)),
                 exact: vec![Some(GRID.patch_rect(peak(i, 3)))],
             })
@@ -544,16 +652,27 @@ mod tests {
             mask: MaskRule::RegionBudget(Budget::Patches(1)),
             ..HeadSelection::default()
         };
-        MetricsRequest { survey: survey(n), selection, view: "static".into(), boxes: None }
+        MetricsRequest {
+            survey: survey(n),
+            selection,
+            view: "static".into(),
+            boxes: None,
+        }
     }
 
     #[test]
     fn heads_are_chosen_on_one_half_and_both_are_measured() {
         let report = evaluate(request(16), None, &|| false).unwrap();
         let heads = &report.selected.as_ref().unwrap().heads;
-        assert_eq!(*heads, vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]);
+        assert_eq!(
+            *heads,
+            vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]
+        );
         assert_eq!(report.selected.as_ref().unwrap().n_samples, 8);
-        let (tune, held_out) = (report.tune.as_ref().unwrap(), report.held_out.as_ref().unwrap());
+        let (tune, held_out) = (
+            report.tune.as_ref().unwrap(),
+            report.held_out.as_ref().unwrap(),
+        );
         assert_eq!((tune.frames, held_out.frames), (8, 8));
         // The mask is the one patch that the truth is.
         assert!((tune.mean_iou - 1.0).abs() < 1e-9 && (held_out.pointing - 1.0).abs() < 1e-9);
@@ -582,7 +701,10 @@ mod tests {
         let mut moved = report.request.clone();
         moved.selection.k = 3;
         let next = evaluate(moved, Some(&report), &|| false).unwrap();
-        assert_eq!(next.sweeps.iter().map(|s| s.field).collect::<Vec<_>>(), vec![SweepField::K]);
+        assert_eq!(
+            next.sweeps.iter().map(|s| s.field).collect::<Vec<_>>(),
+            vec![SweepField::K]
+        );
         assert!(Arc::ptr_eq(&next.scores, &report.scores));
         // Work is given up when something newer waits.
         assert!(evaluate(next.request.clone(), None, &|| true).is_none());

@@ -22,8 +22,9 @@ mod metrics;
 mod survey;
 mod truth;
 
-pub use captures::survey;
+pub use captures::{CaptureRequest, Eye, Models, survey};
 pub use frames::{CameraFrame, FrameState, Place};
+pub use latest::Latest;
 pub use look::{HeadsFrom, Look, LookInputs, head_name};
 pub use metrics::{FrameReport, MetricsRequest, Report, Sweep, SweepField};
 pub use survey::{SURVEY_FRAMES, Split, Survey, SurveyFrame, SurveyPlan};
@@ -33,11 +34,10 @@ use crate::command::Command;
 use crate::jobs::Jobs;
 use crate::state::{Source, WorkbenchState};
 use crate::toasts::Notice;
-use captures::{CaptureReply, CaptureRequest, Captures, Models, SurveyRequest};
+use captures::{CaptureReply, Captures, SurveyRequest};
 use episode::SharedDataset;
 use frames::{FrameRequest, Frames};
 use grounding::{Capture, HeadId, HeadSelection};
-use latest::Latest;
 use metrics::Metrics;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -65,8 +65,14 @@ pub struct Timing {
 impl Timing {
     /// One line for people.
     pub fn text(&self) -> String {
-        let part = |name: &str, time: Option<Duration>| time.map(|t| format!("{name} {:.1} ms", t.as_secs_f64() * 1e3));
-        let parts = [part("decoded in", self.decoding), part("captured in", self.capture), part("mask in", self.look)];
+        let part = |name: &str, time: Option<Duration>| {
+            time.map(|t| format!("{name} {:.1} ms", t.as_secs_f64() * 1e3))
+        };
+        let parts = [
+            part("decoded in", self.decoding),
+            part("captured in", self.capture),
+            part("mask in", self.look),
+        ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 }
@@ -191,7 +197,10 @@ impl Inspector {
                 Ok(workers) => self.workers = Some(workers),
                 Err(error) => {
                     let error = anyhow::Error::new(error).context("the system gave no thread");
-                    commands.push(Command::Notify(Notice::error("Nothing can be decoded", &error)));
+                    commands.push(Command::Notify(Notice::error(
+                        "Nothing can be decoded",
+                        &error,
+                    )));
                     return;
                 }
             }
@@ -238,7 +247,9 @@ impl Inspector {
 
     /// Whether a newer selection waits for its numbers.
     pub fn report_is_behind(&self) -> bool {
-        self.workers.as_ref().is_some_and(|w| w.metrics.is_behind(self.report.as_deref()))
+        self.workers
+            .as_ref()
+            .is_some_and(|w| w.metrics.is_behind(self.report.as_deref()))
     }
 
     /// The survey that the numbers are measured on.
@@ -254,9 +265,14 @@ impl Inspector {
 
     /// Whether something that was asked for is still on its way: a picture, a capture, a look, the survey, numbers.
     pub fn is_busy(&self, state: &WorkbenchState) -> bool {
-        let Some(workers) = &self.workers else { return state.dataset.is_some() || state.has_source() };
+        let Some(workers) = &self.workers else {
+            return state.dataset.is_some() || state.has_source();
+        };
         let (episode, step) = (state.cursor.episode, state.cursor.step);
-        let late = |p: &Option<Picture>| p.as_ref().is_none_or(|p| (p.place.episode, p.place.step) != (episode, step));
+        let late = |p: &Option<Picture>| {
+            p.as_ref()
+                .is_none_or(|p| (p.place.episode, p.place.step) != (episode, step))
+        };
         self.pictures.iter().any(late)
             || matches!(self.look_state, LookState::Waiting { .. })
             || workers.captures.is_busy()
@@ -266,7 +282,9 @@ impl Inspector {
 
     /// Layers and heads of the shown capture.
     pub fn shape(&self) -> Option<(usize, usize)> {
-        self.look.as_ref().map(|look| (look.maps.n_layers, look.maps.n_heads))
+        self.look
+            .as_ref()
+            .map(|look| (look.maps.n_layers, look.maps.n_heads))
     }
 
     /// The device that models run on, once one was loaded.
@@ -287,18 +305,28 @@ impl Inspector {
         let Some(workers) = &self.workers else { return };
         if let Some(reply) = workers.captures.take_reply() {
             if let Err(error) = &reply.result {
-                commands.push(Command::Notify(Notice::error("The model cannot look at this frame", error)));
+                commands.push(Command::Notify(Notice::error(
+                    "The model cannot look at this frame",
+                    error,
+                )));
             }
             self.capture = Some(reply);
         }
         match workers.captures.take_survey() {
             Some(Ok(survey)) => self.survey = Some(survey),
-            Some(Err(error)) => commands.push(Command::Notify(Notice::error("The dataset cannot be measured", &error))),
+            Some(Err(error)) => commands.push(Command::Notify(Notice::error(
+                "The dataset cannot be measured",
+                &error,
+            ))),
             None => {}
         }
         if let Some(report) = workers.metrics.take() {
             let queue = report.by_disagreement();
-            if self.report.as_ref().is_none_or(|before| before.by_disagreement() != queue) {
+            if self
+                .report
+                .as_ref()
+                .is_none_or(|before| before.by_disagreement() != queue)
+            {
                 commands.push(Command::SetQueue(queue));
             }
             self.report = Some(report);
@@ -312,14 +340,24 @@ impl Inspector {
             self.dataset = None;
             return;
         };
-        if self.dataset.as_ref().is_none_or(|d| !Arc::ptr_eq(d, &dataset)) {
+        if self
+            .dataset
+            .as_ref()
+            .is_none_or(|d| !Arc::ptr_eq(d, &dataset))
+        {
             self.pictures = vec![None; dataset.info().cameras.len()];
             self.dataset = Some(dataset.clone());
         }
-        let Some(workers) = &mut self.workers else { return };
+        let Some(workers) = &mut self.workers else {
+            return;
+        };
         let (episode, step) = (state.cursor.episode, state.cursor.step);
         for (camera, picture) in self.pictures.iter_mut().enumerate() {
-            let place = Place { episode, step, camera };
+            let place = Place {
+                episode,
+                step,
+                camera,
+            };
             if picture.as_ref().is_none_or(|p| p.place != place)
                 && let Some(state) = workers.frames.get(&dataset, place)
             {
@@ -337,12 +375,15 @@ impl Inspector {
 
     /// The survey follows the source by itself; a cancelled one comes back when asked for.
     fn want_survey(&mut self, state: &WorkbenchState, commands: &mut Vec<Command>) {
-        let Some(workers) = &mut self.workers else { return };
+        let Some(workers) = &mut self.workers else {
+            return;
+        };
         let of = match (&state.source, state.source.checkpoint(), &state.dataset) {
             (Source::Captures { captures, .. }, ..) => Some(SurveyOf::File(captures.clone())),
-            (_, Some(checkpoint), Some(dataset)) => {
-                Some(SurveyOf::Checkpoint(checkpoint.to_owned(), dataset.data.clone()))
-            }
+            (_, Some(checkpoint), Some(dataset)) => Some(SurveyOf::Checkpoint(
+                checkpoint.to_owned(),
+                dataset.data.clone(),
+            )),
             _ => None,
         };
         let again = self.survey_wanted.swap(false, Ordering::Relaxed);
@@ -363,12 +404,14 @@ impl Inspector {
             workers.metrics.clear();
         }
         match &of {
-            Some(SurveyOf::Checkpoint(checkpoint, dataset)) => workers.captures.survey(Some(SurveyRequest {
-                checkpoint: checkpoint.clone(),
-                dataset: dataset.clone(),
-                frames: SURVEY_FRAMES,
-                job: self.jobs.start("Measuring the dataset", true),
-            })),
+            Some(SurveyOf::Checkpoint(checkpoint, dataset)) => {
+                workers.captures.survey(Some(SurveyRequest {
+                    checkpoint: checkpoint.clone(),
+                    dataset: dataset.clone(),
+                    frames: SURVEY_FRAMES,
+                    job: self.jobs.start("Measuring the dataset", true),
+                }))
+            }
             Some(SurveyOf::File(captures)) => {
                 workers.captures.survey(None);
                 self.survey = Some(Arc::new(Survey::of_captures(captures, SURVEY_FRAMES)));
@@ -385,7 +428,10 @@ impl Inspector {
             self.wanted_capture = None;
             let file = match &mut self.file {
                 Some(file) if Arc::ptr_eq(&file.captures, captures) => file,
-                file => file.insert(OpenFile { captures: captures.clone(), shared: vec![None; captures.len()] }),
+                file => file.insert(OpenFile {
+                    captures: captures.clone(),
+                    shared: vec![None; captures.len()],
+                }),
             };
             let found = file.get(state.cursor.step);
             self.look_state = match &found {
@@ -431,7 +477,10 @@ impl Inspector {
             _ => {
                 self.look_state = LookState::Waiting { since };
                 // A look at another dataset or model would be a lie; one at another step is only late.
-                let stale = self.capture.as_ref().is_none_or(|reply| !Arc::ptr_eq(&reply.request.dataset, &request.dataset));
+                let stale = self
+                    .capture
+                    .as_ref()
+                    .is_none_or(|reply| !Arc::ptr_eq(&reply.request.dataset, &request.dataset));
                 if stale {
                     self.look = None;
                 }
@@ -444,17 +493,25 @@ impl Inspector {
         // Between two captures the last one stays, and thresholds still act on it.
         let waiting = matches!(self.look_state, LookState::Waiting { .. });
         let Some(capture) = capture.or_else(|| {
-            self.look.as_ref().filter(|_| waiting).map(|look| look.inputs.capture.clone())
+            self.look
+                .as_ref()
+                .filter(|_| waiting)
+                .map(|look| look.inputs.capture.clone())
         }) else {
             if !matches!(self.look_state, LookState::Nothing) {
                 self.look = None;
             }
             return;
         };
-        let Some(view) = self.view_of(state, &capture) else { return };
+        let Some(view) = self.view_of(state, &capture) else {
+            return;
+        };
         let heads = self.chosen_heads(state);
         let truth = if waiting {
-            self.look.as_ref().map(|look| look.inputs.truth.clone()).unwrap_or_default()
+            self.look
+                .as_ref()
+                .map(|look| look.inputs.truth.clone())
+                .unwrap_or_default()
         } else {
             self.truth(state, &capture, view)
         };
@@ -503,10 +560,23 @@ impl Inspector {
             return views.get(state.cursor.camera).or(views.first()).copied();
         };
         let camera = dataset.data.info().cameras.get(state.cursor.camera)?;
-        let found = views.iter().copied().find(|v| capture.views[*v].name == camera.name);
+        let found = views
+            .iter()
+            .copied()
+            .find(|v| capture.views[*v].name == camera.name);
         if found.is_none() {
-            let names: Vec<&str> = views.iter().map(|v| capture.views[*v].name.as_str()).collect();
-            self.fail(format!("The model does not look through `{}` but through {}", camera.name, names.join(", ")).into());
+            let names: Vec<&str> = views
+                .iter()
+                .map(|v| capture.views[*v].name.as_str())
+                .collect();
+            self.fail(
+                format!(
+                    "The model does not look through `{}` but through {}",
+                    camera.name,
+                    names.join(", ")
+                )
+                .into(),
+            );
         }
         found
     }
@@ -529,24 +599,51 @@ impl Inspector {
     /// What is known about where the frame under the cursor should be looked at.
     fn truth(&self, state: &WorkbenchState, capture: &Capture, view: usize) -> Truth {
         let name = capture.views.get(view).map_or("", |v| v.name.as_str());
-        let boxes = state.dataset.as_ref().and_then(|d| d.boxes.as_ref()).map(|(_, boxes)| boxes.as_ref());
-        let detections =
-            Truth::detections(boxes, state.cursor.episode, state.cursor.step, name, Some((capture, view)));
-        let place = Place { episode: state.cursor.episode, step: state.cursor.step, camera: state.cursor.camera };
-        match self.picture(place.camera).filter(|p| p.place == place).map(|p| &p.state) {
+        let boxes = state
+            .dataset
+            .as_ref()
+            .and_then(|d| d.boxes.as_ref())
+            .map(|(_, boxes)| boxes.as_ref());
+        let detections = Truth::detections(
+            boxes,
+            state.cursor.episode,
+            state.cursor.step,
+            name,
+            Some((capture, view)),
+        );
+        let place = Place {
+            episode: state.cursor.episode,
+            step: state.cursor.step,
+            camera: state.cursor.camera,
+        };
+        match self
+            .picture(place.camera)
+            .filter(|p| p.place == place)
+            .map(|p| &p.state)
+        {
             Some(FrameState::Ready(frame)) => Truth {
                 target: frame.target.as_deref().and_then(mask_rect),
                 goal: frame.goal.as_deref().and_then(mask_rect),
                 detections,
             },
-            _ => Truth { detections, ..Truth::default() },
+            _ => Truth {
+                detections,
+                ..Truth::default()
+            },
         }
     }
 
     fn want_report(&mut self, state: &WorkbenchState) {
-        let (Some(workers), Some(survey)) = (&mut self.workers, &self.survey) else { return };
+        let (Some(workers), Some(survey)) = (&mut self.workers, &self.survey) else {
+            return;
+        };
         let view = match (&state.dataset, &self.look) {
-            (Some(dataset), _) => dataset.data.info().cameras.get(state.cursor.camera).map(|c| c.name.clone()),
+            (Some(dataset), _) => dataset
+                .data
+                .info()
+                .cameras
+                .get(state.cursor.camera)
+                .map(|c| c.name.clone()),
             (None, Some(look)) => Some(look.view_name().to_owned()),
             (None, None) => None,
         };
@@ -555,7 +652,11 @@ impl Inspector {
             survey: survey.clone(),
             selection: state.settings.selection.clone(),
             view,
-            boxes: state.dataset.as_ref().and_then(|d| d.boxes.as_ref()).map(|(_, boxes)| boxes.clone()),
+            boxes: state
+                .dataset
+                .as_ref()
+                .and_then(|d| d.boxes.as_ref())
+                .map(|(_, boxes)| boxes.clone()),
         });
     }
 }
@@ -565,7 +666,10 @@ impl OpenFile {
     fn get(&mut self, index: usize) -> Option<Arc<Capture>> {
         let slot = self.shared.get_mut(index)?;
         let capture = self.captures.get(index)?;
-        Some(slot.get_or_insert_with(|| Arc::new(capture.clone())).clone())
+        Some(
+            slot.get_or_insert_with(|| Arc::new(capture.clone()))
+                .clone(),
+        )
     }
 }
 
@@ -595,14 +699,18 @@ struct LooksShared {
 
 impl Looks {
     fn new(wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
-        let shared =
-            Arc::new(LooksShared { inbox: Latest::default(), asked: Mutex::default(), outbox: Mutex::default() });
+        let shared = Arc::new(LooksShared {
+            inbox: Latest::default(),
+            asked: Mutex::default(),
+            outbox: Mutex::default(),
+        });
         std::thread::Builder::new().name("looks".into()).spawn({
             let shared = shared.clone();
             move || {
                 while let Some((inputs, before)) = shared.inbox.wait() {
                     let look = Look::new(inputs, before.as_deref());
-                    *shared.outbox.lock() = Some(look.map(Arc::new).map_err(|e| e.to_string().into()));
+                    *shared.outbox.lock() =
+                        Some(look.map(Arc::new).map_err(|e| e.to_string().into()));
                     wake();
                 }
             }
@@ -631,7 +739,12 @@ impl Drop for Looks {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::fake::Bench;
     use super::*;
@@ -651,7 +764,9 @@ mod tests {
             assert_eq!(look.gaze.as_ref().unwrap().mask.count(), patches);
         }
         // Heads come from the tuning split once it is measured, and a change of k is a matter of counting votes.
-        bench.update_until("a report", |b| b.inspector.look().unwrap().heads_from == HeadsFrom::TuningSplit(12));
+        bench.update_until("a report", |b| {
+            b.inspector.look().unwrap().heads_from == HeadsFrom::TuningSplit(12)
+        });
         bench.state.settings.selection.k = 1;
         bench.update();
         assert_eq!(bench.inspector.look().unwrap().heads.len(), 1);
@@ -661,12 +776,23 @@ mod tests {
     #[test]
     fn the_disagreement_queue_is_sent_once() {
         let mut bench = Bench::captures();
-        bench.update_until("strips", |b| b.inspector.report().is_some_and(|r| !r.sweeps.is_empty()));
+        bench.update_until("strips", |b| {
+            b.inspector.report().is_some_and(|r| !r.sweeps.is_empty())
+        });
         for _ in 0..20 {
             bench.update();
         }
-        let queues: Vec<usize> =
-            bench.sent.iter().filter_map(|c| if let Command::SetQueue(q) = c { Some(q.len()) } else { None }).collect();
+        let queues: Vec<usize> = bench
+            .sent
+            .iter()
+            .filter_map(|c| {
+                if let Command::SetQueue(q) = c {
+                    Some(q.len())
+                } else {
+                    None
+                }
+            })
+            .collect();
         assert_eq!(queues, vec![24]);
         assert!(!bench.inspector.report_is_behind());
         assert!(!bench.inspector.is_busy(&bench.state));
@@ -681,14 +807,18 @@ mod tests {
     fn pictures_arrive_and_carry_the_truth() {
         let mut bench = Bench::dataset();
         bench.state.cursor.step = 2;
-        bench.update_until("a picture", |b| b.inspector.look().is_some_and(|l| l.metrics.is_some()));
+        bench.update_until("a picture", |b| {
+            b.inspector.look().is_some_and(|l| l.metrics.is_some())
+        });
         let look = bench.inspector.look().unwrap();
         assert_eq!(look.metrics.unwrap().1, TruthSource::Exact);
         assert_eq!(bench.inspector.picture(0).unwrap().place.step, 2);
         // The model does not look through the other camera.
         bench.state.cursor.camera = 1;
         bench.update();
-        assert!(matches!(bench.inspector.look_state(), LookState::Failed(why) if why.contains("gripper")));
+        assert!(
+            matches!(bench.inspector.look_state(), LookState::Failed(why) if why.contains("gripper"))
+        );
         bench.state.cursor.step = 99;
         bench.state.cursor.camera = 0;
         bench.update();
@@ -698,13 +828,18 @@ mod tests {
     #[test]
     fn a_missing_checkpoint_is_said_once() {
         let mut bench = Bench::dataset();
-        bench.state.source = Source::Checkpoint { path: "/nonexistent/checkpoint".into() };
-        bench.update_until("an error", |b| matches!(b.inspector.look_state(), LookState::Failed(_)));
+        bench.state.source = Source::Checkpoint {
+            path: "/nonexistent/checkpoint".into(),
+        };
+        bench.update_until("an error", |b| {
+            matches!(b.inspector.look_state(), LookState::Failed(_))
+        });
         for _ in 0..20 {
             bench.update();
             std::thread::sleep(Duration::from_millis(1));
         }
-        let looks = |c: &&Command| matches!(c, Command::Notify(n) if n.title.contains("cannot look"));
+        let looks =
+            |c: &&Command| matches!(c, Command::Notify(n) if n.title.contains("cannot look"));
         assert_eq!(bench.sent.iter().filter(looks).count(), 1);
     }
 }

@@ -62,10 +62,18 @@ impl SurveyPlan {
             // The first `frames % taken` episodes give one frame more.
             let share = (frames / taken + usize::from(rank < frames % taken)).min(length);
             let offset = ((rank as f64 + 0.5) * GOLDEN).fract();
-            let split = if rank % 2 == 0 { Split::Tune } else { Split::HeldOut };
+            let split = if rank % 2 == 0 {
+                Split::Tune
+            } else {
+                Split::HeldOut
+            };
             plan.frames.extend((0..share).map(|j| {
                 let step = (j as f64 + offset) / share as f64 * length as f64;
-                PlannedFrame { episode, step: (step as usize).min(length - 1), split }
+                PlannedFrame {
+                    episode,
+                    step: (step as usize).min(length - 1),
+                    split,
+                }
             }));
         }
         Ok(plan)
@@ -111,14 +119,21 @@ impl Survey {
         sources.sort_unstable();
         sources.dedup();
         let mut bytes = 0;
-        let mut survey = Self { planned: taken, frames: Vec::with_capacity(taken) };
+        let mut survey = Self {
+            planned: taken,
+            frames: Vec::with_capacity(taken),
+        };
         for (rank, index) in chosen.into_iter().enumerate() {
             let capture = &captures[index];
             let group = match sources.len() {
                 0 | 1 => usize::from(rank >= taken.div_ceil(2)),
                 _ => sources.binary_search(&capture.source.as_str()).unwrap_or(0),
             };
-            let split = if group % 2 == 0 { Split::Tune } else { Split::HeldOut };
+            let split = if group % 2 == 0 {
+                Split::Tune
+            } else {
+                Split::HeldOut
+            };
             bytes += super::captures::capture_bytes(capture);
             if bytes > Self::MAX_BYTES {
                 break;
@@ -143,7 +158,12 @@ impl Survey {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::super::fake::{FakeDataset, fake_capture};
     use super::*;
@@ -151,34 +171,73 @@ mod tests {
 
     #[test]
     fn a_plan_is_spread_and_no_episode_is_in_both_halves() {
-        for (episodes, length, frames) in [(100, 17, 64), (15, 10, 64), (3, 5, 64), (64, 1, 64), (1, 40, 8)] {
+        for (episodes, length, frames) in [
+            (100, 17, 64),
+            (15, 10, 64),
+            (3, 5, 64),
+            (64, 1, 64),
+            (1, 40, 8),
+        ] {
             let plan = SurveyPlan::spread(&FakeDataset::new(episodes, length), frames).unwrap();
-            assert_eq!(plan, SurveyPlan::spread(&FakeDataset::new(episodes, length), frames).unwrap());
+            assert_eq!(
+                plan,
+                SurveyPlan::spread(&FakeDataset::new(episodes, length), frames).unwrap()
+            );
             assert_eq!(plan.frames.len(), frames.min(episodes * length));
-            let distinct: HashSet<(usize, usize)> = plan.frames.iter().map(|f| (f.episode, f.step)).collect();
-            assert_eq!(distinct.len(), plan.frames.len(), "{episodes} {length} {frames}");
+            let distinct: HashSet<(usize, usize)> =
+                plan.frames.iter().map(|f| (f.episode, f.step)).collect();
+            assert_eq!(
+                distinct.len(),
+                plan.frames.len(),
+                "{episodes} {length} {frames}"
+            );
             let of = |split| -> HashSet<usize> {
-                plan.frames.iter().filter(|f| f.split == split).map(|f| f.episode).collect()
+                plan.frames
+                    .iter()
+                    .filter(|f| f.split == split)
+                    .map(|f| f.episode)
+                    .collect()
             };
             assert!(of(Split::Tune).is_disjoint(&of(Split::HeldOut)));
-            let early = plan.frames.iter().filter(|f| f.step < length.div_ceil(2)).count();
-            assert!(early * 10 >= plan.frames.len() * 3, "{early} of {} are early", plan.frames.len());
+            let early = plan
+                .frames
+                .iter()
+                .filter(|f| f.step < length.div_ceil(2))
+                .count();
+            assert!(
+                early * 10 >= plan.frames.len() * 3,
+                "{early} of {} are early",
+                plan.frames.len()
+            );
         }
-        assert!(SurveyPlan::spread(&FakeDataset::new(0, 0), 64).unwrap().frames.is_empty());
+        assert!(
+            SurveyPlan::spread(&FakeDataset::new(0, 0), 64)
+                .unwrap()
+                .frames
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_capture_file_is_halved_by_source_or_in_time() {
         let one: Vec<Capture> = (0..10).map(|step| fake_capture(0, step)).collect();
         let survey = Survey::of_captures(&one, 64);
-        assert_eq!((survey.count(Split::Tune), survey.count(Split::HeldOut)), (5, 5));
+        assert_eq!(
+            (survey.count(Split::Tune), survey.count(Split::HeldOut)),
+            (5, 5)
+        );
         assert!(survey.frames[..5].iter().all(|f| f.split == Split::Tune));
 
-        let many: Vec<Capture> = (0..6).flat_map(|e| (0..4).map(move |s| fake_capture(e, s))).collect();
+        let many: Vec<Capture> = (0..6)
+            .flat_map(|e| (0..4).map(move |s| fake_capture(e, s)))
+            .collect();
         let survey = Survey::of_captures(&many, 12);
         assert_eq!(survey.frames.len(), 12);
         for frame in &survey.frames {
-            let twins = survey.frames.iter().filter(|f| f.capture.source == frame.capture.source);
+            let twins = survey
+                .frames
+                .iter()
+                .filter(|f| f.capture.source == frame.capture.source);
             assert!(twins.into_iter().all(|f| f.split == frame.split));
         }
         assert!(Survey::of_captures(&[], 64).frames.is_empty());

@@ -44,12 +44,20 @@ impl Truth {
         capture: Option<(&Capture, usize)>,
     ) -> Vec<Detection> {
         let view = capture.map_or(0, |(_, view)| view);
-        let from_file = boxes.into_iter().flat_map(|file| file.detections(episode, step, camera)).map(|d| Detection {
-            rect: Rect::new(f64::from(d.x0), f64::from(d.y0), f64::from(d.x1), f64::from(d.y1)),
-            label: d.label.clone(),
-            score: d.score,
-            view,
-        });
+        let from_file = boxes
+            .into_iter()
+            .flat_map(|file| file.detections(episode, step, camera))
+            .map(|d| Detection {
+                rect: Rect::new(
+                    f64::from(d.x0),
+                    f64::from(d.y0),
+                    f64::from(d.x1),
+                    f64::from(d.y1),
+                ),
+                label: d.label.clone(),
+                score: d.score,
+                view,
+            });
         let mut detections: Vec<Detection> = from_file.collect();
         if let (true, Some((capture, view))) = (detections.is_empty(), capture) {
             detections.extend(capture.boxes.iter().filter(|d| d.view == view).cloned());
@@ -61,7 +69,11 @@ impl Truth {
     /// The box that numbers are measured against: exact where there is an exact one.
     pub fn reference(&self) -> Option<(Rect, TruthSource)> {
         let exact = self.target.map(|rect| (rect, TruthSource::Exact));
-        exact.or_else(|| self.detections.first().map(|d| (d.rect, TruthSource::Detector)))
+        exact.or_else(|| {
+            self.detections
+                .first()
+                .map(|d| (d.rect, TruthSource::Detector))
+        })
     }
 }
 
@@ -74,7 +86,12 @@ pub fn mask_rect(mask: &PixelMask) -> Option<Rect> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -85,8 +102,16 @@ mod tests {
         let exact = mask_rect(&mask).unwrap();
         assert_eq!(exact, Rect::new(0.25, 0.5, 0.5, 1.0));
         assert!(mask_rect(&PixelMask::empty(4, 2)).is_none());
-        let detection = Detection { rect: exact, label: "cube".into(), score: 0.4, view: 0 };
-        let mut truth = Truth { detections: vec![detection], ..Truth::default() };
+        let detection = Detection {
+            rect: exact,
+            label: "cube".into(),
+            score: 0.4,
+            view: 0,
+        };
+        let mut truth = Truth {
+            detections: vec![detection],
+            ..Truth::default()
+        };
         assert_eq!(truth.reference().unwrap().1, TruthSource::Detector);
         truth.target = Some(exact);
         assert_eq!(truth.reference().unwrap().1, TruthSource::Exact);

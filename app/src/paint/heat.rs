@@ -17,13 +17,19 @@ pub struct Scale {
 impl Scale {
     /// Zero to the largest finite value: attention is a share, so an empty patch is the zero of the bar.
     pub fn from_zero(values: impl IntoIterator<Item = f64>) -> Self {
-        let high = values.into_iter().filter(|v| v.is_finite()).fold(0.0, f64::max);
+        let high = values
+            .into_iter()
+            .filter(|v| v.is_finite())
+            .fold(0.0, f64::max);
         Self { low: 0.0, high }
     }
 
     /// Symmetric about zero, for differences and other signed maps.
     pub fn centred(values: impl IntoIterator<Item = f64>) -> Self {
-        let high = values.into_iter().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
+        let high = values
+            .into_iter()
+            .filter(|v| v.is_finite())
+            .fold(0.0, |m: f64, v| m.max(v.abs()));
         Self { low: -high, high }
     }
 
@@ -32,15 +38,26 @@ impl Scale {
         if color_map.is_diverging() {
             Self::centred(values.iter().copied())
         } else {
-            let low = values.iter().copied().filter(|v| v.is_finite()).fold(0.0, f64::min);
-            Self { low, ..Self::from_zero(values.iter().copied()) }
+            let low = values
+                .iter()
+                .copied()
+                .filter(|v| v.is_finite())
+                .fold(0.0, f64::min);
+            Self {
+                low,
+                ..Self::from_zero(values.iter().copied())
+            }
         }
     }
 
     /// Position of a value on the scale, 0 at `low` and 1 at `high`; an empty scale maps all to 0.
     pub fn position(self, value: f64) -> f64 {
         let span = self.high - self.low;
-        if span > 0.0 { (value - self.low) / span } else { 0.0 }
+        if span > 0.0 {
+            (value - self.low) / span
+        } else {
+            0.0
+        }
     }
 }
 
@@ -55,12 +72,20 @@ const SMOOTH_SIDE: usize = 1024;
 /// `Nearest` gives one texel a patch, to be drawn with nearest filtering: the picture holds exactly the data. `Smooth`
 /// interpolates the *values* bilinearly between patch centres and colours afterwards, so that every colour in the
 /// picture is on the colour bar (interpolated colours need not be). A value that is not finite is transparent.
-pub fn heat_image(grid: Grid, values: &[f64], scale: Scale, color_map: ColorMap, upsampling: Upsampling) -> ColorImage {
+pub fn heat_image(
+    grid: Grid,
+    values: &[f64],
+    scale: Scale,
+    color_map: ColorMap,
+    upsampling: Upsampling,
+) -> ColorImage {
     let colors = Colors::new(color_map);
     let value = |r: usize, c: usize| values.get(r * grid.cols + c).copied().unwrap_or(f64::NAN);
     let factor = match upsampling {
         Upsampling::Nearest => 1,
-        Upsampling::Smooth => (SMOOTH_SIDE / grid.rows.max(grid.cols).max(1)).clamp(1, SMOOTH_FACTOR),
+        Upsampling::Smooth => {
+            (SMOOTH_SIDE / grid.rows.max(grid.cols).max(1)).clamp(1, SMOOTH_FACTOR)
+        }
     };
     let (width, height) = (grid.cols * factor, grid.rows * factor);
     let mut pixels = Vec::with_capacity(width * height);
@@ -81,12 +106,20 @@ fn neighbours(at: usize, factor: usize, n: usize) -> (usize, usize, f64) {
     let centre = (at as f64 + 0.5) / factor as f64 - 0.5;
     let clamped = centre.clamp(0.0, n.saturating_sub(1) as f64);
     let low = clamped as usize;
-    (low, (low + 1).min(n.saturating_sub(1)), clamped - low as f64)
+    (
+        low,
+        (low + 1).min(n.saturating_sub(1)),
+        clamped - low as f64,
+    )
 }
 
 /// Linear interpolation that does not touch `b` at weight 0, so that a gap does not spread.
 fn mix(a: f64, b: f64, weight: f64) -> f64 {
-    if weight == 0.0 { a } else { a + (b - a) * weight }
+    if weight == 0.0 {
+        a
+    } else {
+        a + (b - a) * weight
+    }
 }
 
 /// A colour map as opaque [`Color32`]s.
@@ -98,7 +131,11 @@ impl Colors {
     }
 
     fn at(&self, position: f64) -> Color32 {
-        if position.is_finite() { self.0[usize::from(ColorMap::index(position))] } else { Color32::TRANSPARENT }
+        if position.is_finite() {
+            self.0[usize::from(ColorMap::index(position))]
+        } else {
+            Color32::TRANSPARENT
+        }
     }
 }
 
@@ -122,9 +159,16 @@ impl AtlasLayout {
             return None;
         }
         // as many columns as make the picture square: across * cols == n / across * rows
-        let across = ((n as f64 * grid.rows as f64 / grid.cols as f64).sqrt().ceil() as usize).clamp(1, n);
+        let across = ((n as f64 * grid.rows as f64 / grid.cols as f64)
+            .sqrt()
+            .ceil() as usize)
+            .clamp(1, n);
         let down = n.div_ceil(across);
-        (across * grid.cols <= max_side && down * grid.rows <= max_side).then_some(Self { grid, across, down })
+        (across * grid.cols <= max_side && down * grid.rows <= max_side).then_some(Self {
+            grid,
+            across,
+            down,
+        })
     }
 
     /// Size of the picture in texels, `[width, height]`.
@@ -136,7 +180,10 @@ impl AtlasLayout {
     pub fn uv(&self, index: usize) -> egui::Rect {
         let (x, y) = ((index % self.across) as f32, (index / self.across) as f32);
         let (w, h) = (self.across as f32, self.down as f32);
-        egui::Rect::from_min_max(egui::pos2(x / w, y / h), egui::pos2((x + 1.0) / w, (y + 1.0) / h))
+        egui::Rect::from_min_max(
+            egui::pos2(x / w, y / h),
+            egui::pos2((x + 1.0) / w, (y + 1.0) / h),
+        )
     }
 }
 
@@ -151,7 +198,12 @@ pub fn atlas_image(
     let [width, height] = layout.size();
     let mut pixels = vec![Color32::TRANSPARENT; width * height];
     let Grid { rows, cols } = maps.grid;
-    for (index, map) in maps.data.chunks_exact(rows * cols).take(layout.across * layout.down).enumerate() {
+    for (index, map) in maps
+        .data
+        .chunks_exact(rows * cols)
+        .take(layout.across * layout.down)
+        .enumerate()
+    {
         let scale = scale(index);
         let (x, y) = (index % layout.across * cols, index / layout.across * rows);
         for (r, row) in map.chunks_exact(cols).enumerate() {
@@ -166,7 +218,12 @@ pub fn atlas_image(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
     use std::sync::Arc;
@@ -182,7 +239,13 @@ mod tests {
     fn nearest_holds_one_texel_a_patch_and_the_ends_of_the_bar() {
         let values = [0.0, 0.1, 0.2, 0.3, 0.4, f64::NAN];
         let scale = Scale::of(&values, ColorMap::Viridis);
-        assert_eq!(scale, Scale { low: 0.0, high: 0.4 });
+        assert_eq!(
+            scale,
+            Scale {
+                low: 0.0,
+                high: 0.4
+            }
+        );
         let image = heat_image(GRID, &values, scale, ColorMap::Viridis, Upsampling::Nearest);
         assert_eq!(image.size, [3, 2]);
         assert_eq!(image.pixels[0], color(ColorMap::Viridis, 0.0));
@@ -194,20 +257,38 @@ mod tests {
     #[test]
     fn smooth_keeps_the_corners_and_stays_between_its_neighbours() {
         let values = [0.0, 0.5, 1.0, 0.0, 0.5, 1.0];
-        let image =
-            heat_image(GRID, &values, Scale { low: 0.0, high: 1.0 }, ColorMap::Magma, Upsampling::Smooth);
+        let image = heat_image(
+            GRID,
+            &values,
+            Scale {
+                low: 0.0,
+                high: 1.0,
+            },
+            ColorMap::Magma,
+            Upsampling::Smooth,
+        );
         assert_eq!(image.size, [24, 16]);
         assert_eq!(image.pixels[0], color(ColorMap::Magma, 0.0));
         assert_eq!(image.pixels[23], color(ColorMap::Magma, 1.0));
         // Brightness never falls from left to right.
         let brightness = |c: Color32| u32::from(c.r()) + u32::from(c.g()) + u32::from(c.b());
-        assert!(image.pixels[..24].windows(2).all(|p| brightness(p[1]) + 4 >= brightness(p[0])));
+        assert!(
+            image.pixels[..24]
+                .windows(2)
+                .all(|p| brightness(p[1]) + 4 >= brightness(p[0]))
+        );
     }
 
     #[test]
     fn signed_maps_are_centred_at_zero() {
         let scale = Scale::of(&[-0.1, 0.4], ColorMap::Diverging);
-        assert_eq!(scale, Scale { low: -0.4, high: 0.4 });
+        assert_eq!(
+            scale,
+            Scale {
+                low: -0.4,
+                high: 0.4
+            }
+        );
         assert_eq!(scale.position(0.0), 0.5);
         assert_eq!(Scale::of(&[0.0, 0.0], ColorMap::Viridis).position(0.0), 0.0);
     }
@@ -220,7 +301,10 @@ mod tests {
         let data: Arc<[f32]> = (0..n).flat_map(|i| [i as f32 / n as f32; 6]).collect();
         let maps = HeadMaps::new(GRID, layers, heads, data).unwrap();
         let layout = AtlasLayout::new(GRID, n, 8192).unwrap();
-        let image = atlas_image(&maps, &layout, ColorMap::Cividis, |_| Scale { low: 0.0, high: 1.0 });
+        let image = atlas_image(&maps, &layout, ColorMap::Cividis, |_| Scale {
+            low: 0.0,
+            high: 1.0,
+        });
         assert_eq!(image.size, layout.size());
         for i in 0..n {
             let uv = layout.uv(i);
@@ -228,7 +312,11 @@ mod tests {
             let y = (uv.min.y * image.size[1] as f32).round() as usize;
             let expected = color(ColorMap::Cividis, f64::from(i as f32 / n as f32));
             for (dx, dy) in [(0, 0), (2, 1)] {
-                assert_eq!(image.pixels[(y + dy) * image.size[0] + x + dx], expected, "head {i}");
+                assert_eq!(
+                    image.pixels[(y + dy) * image.size[0] + x + dx],
+                    expected,
+                    "head {i}"
+                );
             }
         }
         assert!(AtlasLayout::new(GRID, n, 8).is_none());

@@ -1,8 +1,8 @@
 //! What is drawn over a frame: heat map, mask outline, boxes and their names.
 
-use super::outline::Vertex;
 use crate::theme::Tokens;
 use egui::{Color32, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2};
+use figure::Vertex;
 
 /// How an outline is told from the others when colour does not do it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,32 +34,56 @@ const PLATE: Color32 = Color32::from_black_alpha(190);
 impl Line {
     /// The pseudo-gaze mask: solid, in a colour that no map holds without its casing.
     pub fn mask(tokens: &Tokens) -> Self {
-        Self { color: tokens.mask, width: 2.0, dash: Dash::Solid }
+        Self {
+            color: tokens.mask,
+            width: 2.0,
+            dash: Dash::Solid,
+        }
     }
 
     /// The box around the mask.
     pub fn mask_box(tokens: &Tokens) -> Self {
-        Self { color: tokens.mask, width: 1.5, dash: Dash::Dotted }
+        Self {
+            color: tokens.mask,
+            width: 1.5,
+            dash: Dash::Dotted,
+        }
     }
 
     /// The second region of a two-region rule.
     pub fn second(tokens: &Tokens) -> Self {
-        Self { color: tokens.mask_second, width: 2.0, dash: Dash::Solid }
+        Self {
+            color: tokens.mask_second,
+            width: 2.0,
+            dash: Dash::Solid,
+        }
     }
 
     /// A detector's box.
     pub fn detection(tokens: &Tokens) -> Self {
-        Self { color: tokens.box_detector, width: 2.0, dash: Dash::Dashed(6.0) }
+        Self {
+            color: tokens.box_detector,
+            width: 2.0,
+            dash: Dash::Dashed(6.0),
+        }
     }
 
     /// Exact outline or box of the target.
     pub fn target(tokens: &Tokens) -> Self {
-        Self { color: tokens.box_truth, width: 2.0, dash: Dash::Dashed(3.0) }
+        Self {
+            color: tokens.box_truth,
+            width: 2.0,
+            dash: Dash::Dashed(3.0),
+        }
     }
 
     /// Exact outline or box of the goal.
     pub fn goal(tokens: &Tokens) -> Self {
-        Self { color: tokens.box_truth, width: 1.5, dash: Dash::Dotted }
+        Self {
+            color: tokens.box_truth,
+            width: 1.5,
+            dash: Dash::Dotted,
+        }
     }
 
     /// The line as shapes over a dark casing, so that it stands out on any picture. `points` is closed if `closed`.
@@ -70,7 +94,11 @@ impl Line {
         let casing = Stroke::new(self.width + 2.0, CASING);
         let stroke = Stroke::new(self.width, self.color);
         let whole = |stroke: Stroke, points: &[Pos2]| {
-            if closed { Shape::closed_line(points.to_vec(), stroke) } else { Shape::line(points.to_vec(), stroke) }
+            if closed {
+                Shape::closed_line(points.to_vec(), stroke)
+            } else {
+                Shape::line(points.to_vec(), stroke)
+            }
         };
         let mut shapes = vec![whole(casing, &points)];
         match self.dash {
@@ -81,7 +109,12 @@ impl Line {
             }
             Dash::Dotted => {
                 points.extend(closed.then(|| points[0]));
-                shapes.extend(Shape::dotted_line(&points, self.color, self.width * 2.5, self.width * 0.75));
+                shapes.extend(Shape::dotted_line(
+                    &points,
+                    self.color,
+                    self.width * 2.5,
+                    self.width * 0.75,
+                ));
             }
         }
         shapes
@@ -91,7 +124,10 @@ impl Line {
     pub fn sample_ui(self, ui: &mut egui::Ui) -> egui::Response {
         let (rect, response) = ui.allocate_exact_size(Vec2::new(24.0, 12.0), egui::Sense::hover());
         let y = rect.center().y;
-        ui.painter().extend(self.shapes(vec![pos2(rect.left() + 2.0, y), pos2(rect.right() - 2.0, y)], false));
+        ui.painter().extend(self.shapes(
+            vec![pos2(rect.left() + 2.0, y), pos2(rect.right() - 2.0, y)],
+            false,
+        ));
         response
     }
 }
@@ -107,8 +143,12 @@ impl FrameView {
     /// The largest rectangle of a picture's aspect ratio inside `outer`, centred.
     pub fn fit(outer: Rect, width: u32, height: u32) -> Self {
         let size = Vec2::new(width.max(1) as f32, height.max(1) as f32);
-        let scale = (outer.width() / size.x).min(outer.height() / size.y).max(0.0);
-        Self { rect: Rect::from_center_size(outer.center(), size * scale) }
+        let scale = (outer.width() / size.x)
+            .min(outer.height() / size.y)
+            .max(0.0);
+        Self {
+            rect: Rect::from_center_size(outer.center(), size * scale),
+        }
     }
 
     /// A normalised point on screen.
@@ -125,10 +165,18 @@ impl FrameView {
     }
 
     /// Paints a texture over the part `area` of the picture, with the given opacity; what lies outside is clipped.
-    pub fn texture(&self, painter: &Painter, texture: egui::TextureId, area: &grounding::Rect, opacity: f32) {
+    pub fn texture(
+        &self,
+        painter: &Painter,
+        texture: egui::TextureId,
+        area: &grounding::Rect,
+        opacity: f32,
+    ) {
         let tint = Color32::WHITE.gamma_multiply(opacity.clamp(0.0, 1.0));
         let uv = Rect::from_min_max(Pos2::ZERO, pos2(1.0, 1.0));
-        painter.with_clip_rect(painter.clip_rect().intersect(self.rect)).image(texture, self.area(area), uv, tint);
+        painter
+            .with_clip_rect(painter.clip_rect().intersect(self.rect))
+            .image(texture, self.area(area), uv, tint);
     }
 
     /// Draws traced outlines of a grid that lies over the part `area` of the picture.
@@ -145,7 +193,8 @@ impl FrameView {
         }
         let area = self.area(area);
         // Half the casing lies outside of the picture where the mask touches its border.
-        let painter = painter.with_clip_rect(painter.clip_rect().intersect(self.rect.expand(line.width)));
+        let painter =
+            painter.with_clip_rect(painter.clip_rect().intersect(self.rect.expand(line.width)));
         for path in paths {
             let points = path
                 .iter()
@@ -161,9 +210,20 @@ impl FrameView {
     }
 
     /// Draws a box, with its name inside its upper left corner where there is room for it.
-    pub fn boxed(&self, painter: &Painter, rect: &grounding::Rect, line: Line, label: Option<&str>) {
+    pub fn boxed(
+        &self,
+        painter: &Painter,
+        rect: &grounding::Rect,
+        line: Line,
+        label: Option<&str>,
+    ) {
         let area = self.area(rect);
-        let corners = vec![area.left_top(), area.right_top(), area.right_bottom(), area.left_bottom()];
+        let corners = vec![
+            area.left_top(),
+            area.right_top(),
+            area.right_bottom(),
+            area.left_bottom(),
+        ];
         painter.extend(line.shapes(corners, true));
         if let Some(label) = label.filter(|l| !l.is_empty()) {
             self.tag(painter, area, line.color, label);
@@ -179,8 +239,15 @@ impl FrameView {
             return;
         }
         let above = area.top() - size.y - 2.0;
-        let top = if above >= self.rect.top() { above } else { area.top() + 2.0 };
-        let left = area.left().min(self.rect.right() - size.x).max(self.rect.left());
+        let top = if above >= self.rect.top() {
+            above
+        } else {
+            area.top() + 2.0
+        };
+        let left = area
+            .left()
+            .min(self.rect.right() - size.x)
+            .max(self.rect.left());
         let plate = Rect::from_min_size(pos2(left, top), size);
         painter.rect_filled(plate, 2.0, PLATE);
         painter.galley(plate.min + Vec2::new(3.0, 1.0), galley, color);
@@ -192,8 +259,14 @@ impl FrameView {
         for (color, width) in [(CASING, 4.0), (color, 2.0)] {
             let stroke = Stroke::new(width, color);
             let arm = 5.0;
-            painter.line_segment([centre - Vec2::new(arm, arm), centre + Vec2::new(arm, arm)], stroke);
-            painter.line_segment([centre - Vec2::new(arm, -arm), centre + Vec2::new(arm, -arm)], stroke);
+            painter.line_segment(
+                [centre - Vec2::new(arm, arm), centre + Vec2::new(arm, arm)],
+                stroke,
+            );
+            painter.line_segment(
+                [centre - Vec2::new(arm, -arm), centre + Vec2::new(arm, -arm)],
+                stroke,
+            );
         }
     }
 
@@ -205,7 +278,12 @@ impl FrameView {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
     use crate::theme;
@@ -218,16 +296,32 @@ mod tests {
         assert_eq!(view.rect.center(), outer.center());
         assert_eq!(view.point(0.0, 0.0), view.rect.min);
         assert_eq!(view.point(1.0, 1.0), view.rect.max);
-        let half = view.area(&grounding::Rect { x0: 0.0, y0: 0.0, x1: 0.5, y1: 1.0 });
+        let half = view.area(&grounding::Rect {
+            x0: 0.0,
+            y0: 0.0,
+            x1: 0.5,
+            y1: 1.0,
+        });
         assert_eq!(half.width(), 50.0);
     }
 
     #[test]
     fn every_line_has_a_casing_and_its_own_look() {
-        let square = vec![pos2(0.0, 0.0), pos2(40.0, 0.0), pos2(40.0, 40.0), pos2(0.0, 40.0)];
+        let square = vec![
+            pos2(0.0, 0.0),
+            pos2(40.0, 0.0),
+            pos2(40.0, 40.0),
+            pos2(0.0, 40.0),
+        ];
         for tokens in [theme::DARK, theme::LIGHT] {
-            let kinds =
-                [Line::mask, Line::mask_box, Line::second, Line::detection, Line::target, Line::goal];
+            let kinds = [
+                Line::mask,
+                Line::mask_box,
+                Line::second,
+                Line::detection,
+                Line::target,
+                Line::goal,
+            ];
             let lines = kinds.map(|kind| kind(&tokens));
             for (i, line) in lines.iter().enumerate() {
                 assert!(line.shapes(square.clone(), true).len() >= 2);

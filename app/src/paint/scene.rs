@@ -24,11 +24,21 @@ pub struct Layers {
 
 impl Layers {
     /// Only the picture.
-    pub const NONE: Self = Self { heat_map: false, mask: false, detections: false, exact: false };
+    pub const NONE: Self = Self {
+        heat_map: false,
+        mask: false,
+        detections: false,
+        exact: false,
+    };
 
     /// What the overlay options ask for.
     pub fn of(overlay: &Overlay) -> Self {
-        Self { heat_map: overlay.heat_map, mask: overlay.mask, detections: overlay.boxes, exact: overlay.boxes }
+        Self {
+            heat_map: overlay.heat_map,
+            mask: overlay.mask,
+            detections: overlay.boxes,
+            exact: overlay.boxes,
+        }
     }
 }
 
@@ -57,7 +67,9 @@ impl Scene<'_> {
         let whole = grounding::Rect::new(0.0, 0.0, 1.0, 1.0);
         let textures = Textures::of(ui.ctx());
         match self.frame {
-            Some(frame) => view.texture(painter, textures.frame(ui.ctx(), &frame.image), &whole, 1.0),
+            Some(frame) => {
+                view.texture(painter, textures.frame(ui.ctx(), &frame.image), &whole, 1.0)
+            }
             None => {
                 painter.rect_filled(view.rect, 0.0, tokens.well);
             }
@@ -77,7 +89,12 @@ impl Scene<'_> {
         if self.layers.detections {
             for detection in self.detections.iter().rev() {
                 let label = format!("{} {:.2}", detection.label, detection.score);
-                view.boxed(painter, &detection.rect, Line::detection(tokens), Some(label.trim()));
+                view.boxed(
+                    painter,
+                    &detection.rect,
+                    Line::detection(tokens),
+                    Some(label.trim()),
+                );
             }
         }
         if let Some(look) = self.look
@@ -90,7 +107,12 @@ impl Scene<'_> {
     }
 
     fn heat(&self, ui: &Ui, view: &FrameView, look: &Look, map: &HeatMap) {
-        let Overlay { color_map, upsampling, opacity, .. } = *self.overlay;
+        let Overlay {
+            color_map,
+            upsampling,
+            opacity,
+            ..
+        } = *self.overlay;
         let color_map = honest_color_map(&map.values, color_map);
         let scale = Scale::of(&map.values, color_map);
         let key = map_key(&map.values, (map.grid, color_map, upsampling));
@@ -105,7 +127,11 @@ impl Scene<'_> {
 
 /// The colour map a map is shown with: one that has a middle where the values have two signs.
 pub fn honest_color_map(values: &[f64], chosen: ColorMap) -> ColorMap {
-    if values.iter().any(|v| *v < 0.0) { ColorMap::Diverging } else { chosen }
+    if values.iter().any(|v| *v < 0.0) {
+        ColorMap::Diverging
+    } else {
+        chosen
+    }
 }
 
 fn mask_outlines(ui: &Ui, view: &FrameView, look: &Look, tokens: &Tokens) {
@@ -129,7 +155,13 @@ fn exact_outline(ui: &Ui, view: &FrameView, mask: Option<&PixelMask>, line: Line
     let Some(mask) = mask else { return };
     let grid = Grid::new(mask.height as usize, mask.width as usize);
     let whole = grounding::Rect::new(0.0, 0.0, 1.0, 1.0);
-    view.outline(ui.painter(), &outline(grid.rows, grid.cols, &mask.bits), grid, &whole, line);
+    view.outline(
+        ui.painter(),
+        &outline(grid.rows, grid.cols, &mask.bits),
+        grid,
+        &whole,
+        line,
+    );
 }
 
 /// The names of the lines that a scene with these layers may hold, each behind a sample of its line.

@@ -36,15 +36,26 @@ struct Entry {
 impl Textures {
     /// The cache of this context.
     pub fn of(ctx: &Context) -> Self {
-        ctx.data_mut(|data| data.get_temp_mut_or_default::<Self>(egui::Id::new("gazelab textures")).clone())
+        ctx.data_mut(|data| {
+            data.get_temp_mut_or_default::<Self>(egui::Id::unique("gazelab textures"))
+                .clone()
+        })
     }
 
     /// The texture of a decoded frame. Drawn nearest when it is shown larger than it is, so a pixel is a pixel.
     pub fn frame(&self, ctx: &Context, image: &Arc<Image>) -> TextureId {
-        let options =
-            TextureOptions { magnification: egui::TextureFilter::Nearest, ..TextureOptions::LINEAR };
+        let options = TextureOptions {
+            magnification: egui::TextureFilter::Nearest,
+            ..TextureOptions::LINEAR
+        };
         let source: Arc<dyn Any + Send + Sync> = image.clone();
-        self.get(ctx, content_key(("frame", Arc::as_ptr(image) as usize)), options, Some(source), || frame_image(image))
+        self.get(
+            ctx,
+            content_key(("frame", Arc::as_ptr(image) as usize)),
+            options,
+            Some(source),
+            || frame_image(image),
+        )
     }
 
     /// The texture of a computed picture whose content is named by `key` (see [`content_key`]).
@@ -85,7 +96,15 @@ impl Textures {
             let mut cache = self.0.lock();
             cache.bytes += bytes;
             cache.uploads += 1;
-            cache.entries.insert(key, Entry { texture, bytes, shown_in_pass: pass, _source: source });
+            cache.entries.insert(
+                key,
+                Entry {
+                    texture,
+                    bytes,
+                    shown_in_pass: pass,
+                    _source: source,
+                },
+            );
             cache.evict(pass)
         };
         // Dropping a handle takes the context's texture lock; not while ours is held.
@@ -141,15 +160,24 @@ pub fn map_key(values: &[f64], more: impl Hash) -> u64 {
 /// A decoded frame as egui wants it. Bytes that are missing are black; the reader has checked sizes already.
 fn frame_image(image: &Image) -> ColorImage {
     let (width, height) = (image.width as usize, image.height as usize);
-    let mut pixels: Vec<egui::Color32> =
-        image.rgb.chunks_exact(3).take(width * height).map(|p| egui::Color32::from_rgb(p[0], p[1], p[2])).collect();
+    let mut pixels: Vec<egui::Color32> = image
+        .rgb
+        .chunks_exact(3)
+        .take(width * height)
+        .map(|p| egui::Color32::from_rgb(p[0], p[1], p[2]))
+        .collect();
     pixels.resize(width * height, egui::Color32::BLACK);
     ColorImage::new([width, height], pixels)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -181,7 +209,10 @@ mod tests {
         }
         let cache = textures.0.lock();
         assert!(cache.bytes <= IDLE_BYTES + 2 * side * side * 4);
-        assert_eq!(cache.bytes, cache.entries.values().map(|e| e.bytes).sum::<usize>());
+        assert_eq!(
+            cache.bytes,
+            cache.entries.values().map(|e| e.bytes).sum::<usize>()
+        );
         // The newest are still there.
         assert!(cache.entries.contains_key(&99));
     }

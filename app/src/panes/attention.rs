@@ -9,7 +9,9 @@ use super::trajectory::{inspected_frame, inspected_size};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
 use crate::inspector::{Look, LookState, head_name};
-use crate::paint::{FrameView, Layers, Scale, Scene, color_bar_ui, format_value, honest_color_map, legend_ui};
+use crate::paint::{
+    FrameView, Layers, Scale, Scene, color_bar_ui, format_value, honest_color_map, legend_ui,
+};
 use crate::theme::{self, SPACE};
 use crate::widgets::{command_icon, empty_state};
 
@@ -32,7 +34,8 @@ impl Pane for Attention {
             head_steppers_ui(ui, context, &look);
         });
         tokens_ui(ui, context, &look);
-        let below = 3.0 * (ui.spacing().interact_size.y + ui.spacing().item_spacing.y) + 2.0 * SPACE;
+        let below =
+            3.0 * (ui.spacing().interact_size.y + ui.spacing().item_spacing.y) + 2.0 * SPACE;
         let area = ui.available_rect_before_wrap();
         let room = Rect::from_min_max(area.min, area.max - vec2(0.0, below));
         let response = ui.allocate_rect(room, Sense::hover());
@@ -40,7 +43,9 @@ impl Pane for Attention {
         let scene = Scene {
             frame: inspected_frame(context),
             size: inspected_size(context),
-            look: Some(&look).filter(|_| !context.inspector.look_is_late()).map(|l| &**l),
+            look: Some(&look)
+                .filter(|_| !context.inspector.look_is_late())
+                .map(|l| &**l),
             detections: &look.inputs.truth.detections,
             overlay: &state.settings.overlay,
             layers: Layers::of(&state.settings.overlay),
@@ -72,14 +77,22 @@ pub(super) fn no_look_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
             ui.centered_and_justified(|ui| ui.add(egui::Spinner::new().size(8.0 * SPACE)));
         }
         LookState::Failed(reason) => {
-            empty_state(ui, context, "No attention for this frame", &reason, &[Command::NextCamera, Command::OpenRun]);
+            empty_state(
+                ui,
+                context,
+                "No attention for this frame",
+                &reason,
+                &[Command::NextCamera, Command::OpenRun],
+            );
         }
     }
 }
 
 /// Chooses between the selected heads, the mean and a single head.
 pub(super) fn map_picker_ui(ui: &mut Ui, context: &mut PaneContext<'_>, place: &str) {
-    let Some(look) = context.inspector.look() else { return };
+    let Some(look) = context.inspector.look() else {
+        return;
+    };
     let chosen = context.state.settings.map;
     let capture = look.inputs.capture.clone();
     let name = |map: MapChoice| match map {
@@ -88,14 +101,20 @@ pub(super) fn map_picker_ui(ui: &mut Ui, context: &mut PaneContext<'_>, place: &
         MapChoice::Head(id) => format!("Head {}", head_name(&capture, id)),
     };
     let mut map = chosen;
-    let combo = ComboBox::from_id_salt(("map", place)).width(30.0 * SPACE).selected_text(name(chosen));
+    let combo = ComboBox::from_id_salt(("map", place))
+        .width(30.0 * SPACE)
+        .selected_text(name(chosen));
     let response = combo.show_ui(ui, |ui| {
         for choice in [MapChoice::Selected, MapChoice::Mean] {
             ui.selectable_value(&mut map, choice, name(choice));
         }
         ui.separator();
         for id in look.heads.iter().copied() {
-            ui.selectable_value(&mut map, MapChoice::Head(id), format!("{}, selected", name(MapChoice::Head(id))));
+            ui.selectable_value(
+                &mut map,
+                MapChoice::Head(id),
+                format!("{}, selected", name(MapChoice::Head(id))),
+            );
         }
         if let MapChoice::Head(id) = chosen
             && !look.heads.contains(&id)
@@ -111,7 +130,9 @@ pub(super) fn map_picker_ui(ui: &mut Ui, context: &mut PaneContext<'_>, place: &
 
 /// Chooses which token looks.
 pub(super) fn query_picker_ui(ui: &mut Ui, context: &mut PaneContext<'_>, place: &str) {
-    let Some(look) = context.inspector.look() else { return };
+    let Some(look) = context.inspector.look() else {
+        return;
+    };
     let capture = look.inputs.capture.clone();
     let mut chosen = None;
     let combo = ComboBox::from_id_salt(("query", place))
@@ -119,12 +140,20 @@ pub(super) fn query_picker_ui(ui: &mut Ui, context: &mut PaneContext<'_>, place:
         .selected_text(query_name(&capture, look.query));
     let response = combo.show_ui(ui, |ui| {
         for index in 0..capture.queries.len() {
-            if ui.selectable_label(index == look.query, query_name(&capture, index)).clicked() {
+            if ui
+                .selectable_label(index == look.query, query_name(&capture, index))
+                .clicked()
+            {
                 chosen = Some(index);
             }
         }
     });
-    response.response.accessible_name("Token that looks").on_hover_text("Which token looks: a word of the instruction, or the token the action is read from");
+    response
+        .response
+        .accessible_name("Token that looks")
+        .on_hover_text(
+            "Which token looks: a word of the instruction, or the token the action is read from",
+        );
     if let Some(index) = chosen {
         send_query(context, &capture, index);
     }
@@ -143,18 +172,27 @@ pub(super) fn selector_of(capture: &Capture, index: usize) -> QuerySelector {
     if index == capture.default_query() {
         return QuerySelector::ReadOut;
     }
-    let Some(query) = capture.queries.get(index) else { return QuerySelector::Index(index) };
+    let Some(query) = capture.queries.get(index) else {
+        return QuerySelector::Index(index);
+    };
     let by_word = QuerySelector::Token(query.token.clone());
     match query.role {
         // A word said twice is found by its last place only.
-        TokenRole::Text if !query.token.is_empty() && capture.query(&by_word).is_ok_and(|found| found == index) => by_word,
+        TokenRole::Text
+            if !query.token.is_empty()
+                && capture.query(&by_word).is_ok_and(|found| found == index) =>
+        {
+            by_word
+        }
         _ => QuerySelector::Index(index),
     }
 }
 
 /// A query as people call it.
 pub(super) fn query_name(capture: &Capture, index: usize) -> String {
-    let Some(query) = capture.queries.get(index) else { return format!("Query {index}") };
+    let Some(query) = capture.queries.get(index) else {
+        return format!("Query {index}");
+    };
     let token = query.token.trim_matches(['Ġ', '▁', ' ']);
     match query.role {
         TokenRole::Action => "Action token".to_owned(),
@@ -172,26 +210,35 @@ fn head_steppers_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look) {
         MapChoice::Head(id) => Some(id),
         MapChoice::Selected | MapChoice::Mean => None,
     };
-    let at = chosen.or(look.heads.first().copied()).unwrap_or(HeadId { layer: 0, head: 0 });
+    let at = chosen
+        .or(look.heads.first().copied())
+        .unwrap_or(HeadId { layer: 0, head: 0 });
     let mut next = at;
     let mut stepper = |name: &str, value: &mut u16, numbers: &[u32]| {
         let label = ui.label(RichText::new(name).weak());
         let mut index = usize::from(*value).min(numbers.len().saturating_sub(1));
         let response = ComboBox::from_id_salt(("stepper", name))
             .width(12.0 * SPACE)
-            .selected_text(numbers.get(index).map_or(String::new(), ToString::to_string))
+            .selected_text(
+                numbers
+                    .get(index)
+                    .map_or(String::new(), ToString::to_string),
+            )
             .show_index(ui, &mut index, numbers.len(), |i| numbers[i].to_string());
         let changed = response.changed();
         response.labelled_by(label.id);
         *value = index as u16;
         changed
     };
-    let changed = stepper("Layer", &mut next.layer, &capture.layers) | stepper("Head", &mut next.head, &capture.heads);
+    let changed = stepper("Layer", &mut next.layer, &capture.layers)
+        | stepper("Head", &mut next.head, &capture.heads);
     if changed {
         context.send(Command::SetMap(MapChoice::Head(next)));
     }
     let share = match chosen {
-        Some(id) => capture.attention_by_role(usize::from(id.layer), usize::from(id.head), look.query),
+        Some(id) => {
+            capture.attention_by_role(usize::from(id.layer), usize::from(id.head), look.query)
+        }
         None => None,
     };
     if let Some(share) = share {
@@ -246,17 +293,36 @@ fn readout_ui(ui: &mut Ui, look: &Look, view: &FrameView, pointer: Option<egui::
     });
     let text = match (under, &look.shown) {
         (Some((patch, value)), Ok(map)) => {
-            let (row, col) = (patch / look.grid.grid.cols + 1, patch % look.grid.grid.cols + 1);
+            let (row, col) = (
+                patch / look.grid.grid.cols + 1,
+                patch % look.grid.grid.cols + 1,
+            );
             let mass = map.mass();
-            let share = if mass > 0.0 { value.max(0.0) / mass * 100.0 } else { 0.0 };
-            format!("Row {row}, column {col}: {} · {share:.1} % of the map", format_value(value))
+            let share = if mass > 0.0 {
+                value.max(0.0) / mass * 100.0
+            } else {
+                0.0
+            };
+            format!(
+                "Row {row}, column {col}: {} · {share:.1} % of the map",
+                format_value(value)
+            )
         }
         (None, Ok(_)) => {
-            format!("{} · {} × {} patches", look.shown_name(), look.grid.grid.rows, look.grid.grid.cols)
+            format!(
+                "{} · {} × {} patches",
+                look.shown_name(),
+                look.grid.grid.rows,
+                look.grid.grid.cols
+            )
         }
         (_, Err(reason)) => reason.to_string(),
     };
-    let color = if look.shown.is_err() { tokens.warn } else { tokens.text_weak };
+    let color = if look.shown.is_err() {
+        tokens.warn
+    } else {
+        tokens.text_weak
+    };
     ui.add(egui::Label::new(RichText::new(text).color(color)).truncate());
 }
 
@@ -269,29 +335,48 @@ fn options_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         let shown = overlay.opacity * 100.0;
         let mut percent = shown;
         ui.spacing_mut().slider_width = 20.0 * SPACE;
-        let slider = ui.add(Slider::new(&mut percent, 0.0..=100.0).fixed_decimals(0).suffix(" %"));
-        slider.labelled_by(label.id).on_hover_text("Opacity of the heat map over the picture");
+        let slider = ui.add(
+            Slider::new(&mut percent, 0.0..=100.0)
+                .fixed_decimals(0)
+                .suffix(" %"),
+        );
+        slider
+            .labelled_by(label.id)
+            .on_hover_text("Opacity of the heat map over the picture");
         if percent != shown {
             overlay.opacity = percent / 100.0;
         }
 
-        let combo = ComboBox::from_id_salt("colour map").width(20.0 * SPACE).selected_text(overlay.color_map.label());
+        let combo = ComboBox::from_id_salt("colour map")
+            .width(20.0 * SPACE)
+            .selected_text(overlay.color_map.label());
         let response = combo.show_ui(ui, |ui| {
             for map in ColorMap::SEQUENTIAL {
                 ui.selectable_value(&mut overlay.color_map, map, map.label());
             }
         });
-        response.response.accessible_name("Colour map").on_hover_text("Perceptually uniform colour maps; maps with negative values use a diverging one");
+        response
+            .response
+            .accessible_name("Colour map")
+            .on_hover_text(
+                "Perceptually uniform colour maps; maps with negative values use a diverging one",
+            );
 
         let smooth = overlay.upsampling == Upsampling::Smooth;
         let mut checked = smooth;
         ui.checkbox(&mut checked, "Smooth")
             .on_hover_text("Interpolate between patch centres; off shows every patch as it is");
-        overlay.upsampling = if checked { Upsampling::Smooth } else { Upsampling::Nearest };
+        overlay.upsampling = if checked {
+            Upsampling::Smooth
+        } else {
+            Upsampling::Nearest
+        };
 
         let width = ui.available_width().min(80.0 * SPACE);
         if width > 20.0 * SPACE {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| shown_bar_ui(ui, context, width));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                shown_bar_ui(ui, context, width)
+            });
         }
     });
     if overlay != *before {
@@ -301,25 +386,40 @@ fn options_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
 
 /// The colour bar of the shown map.
 pub(super) fn shown_bar_ui(ui: &mut Ui, context: &PaneContext<'_>, width: f32) {
-    let Some(look) = context.inspector.look() else { return };
+    let Some(look) = context.inspector.look() else {
+        return;
+    };
     let Ok(map) = &look.shown else { return };
     let color_map = honest_color_map(&map.values, context.state.settings.overlay.color_map);
-    color_bar_ui(ui, Scale::of(&map.values, color_map), color_map, "attention per patch", width);
+    color_bar_ui(
+        ui,
+        Scale::of(&map.values, color_map),
+        color_map,
+        "attention per patch",
+        width,
+    );
 }
 
 /// Switches for heat map, mask and boxes.
 pub(super) fn overlay_toggles_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
     ui.spacing_mut().item_spacing.x = SPACE;
-    for (text, command) in
-        [("Heat", Command::ToggleHeatMap), ("Mask", Command::ToggleMask), ("Boxes", Command::ToggleBoxes)]
-    {
+    for (text, command) in [
+        ("Heat", Command::ToggleHeatMap),
+        ("Mask", Command::ToggleMask),
+        ("Boxes", Command::ToggleBoxes),
+    ] {
         command_icon(ui, context, text, &command);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
     use crate::inspector::fake::fake_capture;
@@ -328,7 +428,10 @@ mod tests {
     fn a_query_is_named_so_that_other_frames_have_it_too() {
         let capture = fake_capture(0, 0);
         assert_eq!(selector_of(&capture, 1), QuerySelector::ReadOut);
-        assert_eq!(selector_of(&capture, 0), QuerySelector::Token("look".into()));
+        assert_eq!(
+            selector_of(&capture, 0),
+            QuerySelector::Token("look".into())
+        );
         assert_eq!(selector_of(&capture, 9), QuerySelector::Index(9));
         for index in 0..2 {
             assert_eq!(capture.query(&selector_of(&capture, index)).unwrap(), index);

@@ -1,6 +1,8 @@
 //! The pseudo-gaze mask against what it should cover: detector boxes and, where there is one, exact ground truth.
 
-use egui::{Align, Color32, Layout, Rect, RichText, ScrollArea, Sense, Ui, WidgetInfo, WidgetType, vec2};
+use egui::{
+    Align, Color32, Layout, Rect, RichText, ScrollArea, Sense, Ui, Role, WidgetInfo, vec2,
+};
 use grounding::{FrameMetrics, Rect as Area, frame_metrics};
 
 use super::attention::no_look_ui;
@@ -37,13 +39,21 @@ impl Pane for Compare {
         if wide {
             ui.horizontal_top(|ui| {
                 let left = ui.available_width() - 68.0 * SPACE;
-                ui.allocate_ui_with_layout(vec2(left, height), Layout::top_down(Align::Min), |ui| {
-                    pictures_ui(ui, context, &look, height);
-                });
-                ui.allocate_ui_with_layout(vec2(ui.available_width(), height), Layout::top_down(Align::Min), |ui| {
-                    numbers_ui(ui, context, &look);
-                    self.queue_ui(ui, context);
-                });
+                ui.allocate_ui_with_layout(
+                    vec2(left, height),
+                    Layout::top_down(Align::Min),
+                    |ui| {
+                        pictures_ui(ui, context, &look, height);
+                    },
+                );
+                ui.allocate_ui_with_layout(
+                    vec2(ui.available_width(), height),
+                    Layout::top_down(Align::Min),
+                    |ui| {
+                        numbers_ui(ui, context, &look);
+                        self.queue_ui(ui, context);
+                    },
+                );
             });
         } else {
             pictures_ui(ui, context, &look, height * 0.42);
@@ -58,18 +68,40 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
     let frame = inspected_frame(context);
     let has_exact = frame.is_some_and(|f| f.target.is_some());
     let has_boxes = !look.inputs.truth.detections.is_empty();
-    let mask = Layers { heat_map: context.state.settings.overlay.heat_map, mask: true, ..Layers::NONE };
-    let reference = Layers { detections: true, exact: true, ..Layers::NONE };
-    let both = Layers { heat_map: false, mask: true, detections: true, exact: true };
-    let panels = [("Pseudo-gaze mask", mask), ("Reference", reference), ("Overlaid", both)];
+    let mask = Layers {
+        heat_map: context.state.settings.overlay.heat_map,
+        mask: true,
+        ..Layers::NONE
+    };
+    let reference = Layers {
+        detections: true,
+        exact: true,
+        ..Layers::NONE
+    };
+    let both = Layers {
+        heat_map: false,
+        mask: true,
+        detections: true,
+        exact: true,
+    };
+    let panels = [
+        ("Pseudo-gaze mask", mask),
+        ("Reference", reference),
+        ("Overlaid", both),
+    ];
     let size = inspected_size(context);
     let caption = ui.text_style_height(&egui::TextStyle::Small) + SPACE;
     let legend = ui.spacing().interact_size.y;
     let gap = 2.0 * SPACE;
     let width = ((ui.available_width() - 2.0 * gap) / 3.0).max(12.0 * SPACE);
     let aspect = size.1 as f32 / size.0.max(1) as f32;
-    let picture = (width * aspect).min(height - caption - legend - 2.0 * SPACE).max(12.0 * SPACE);
-    let (row, _) = ui.allocate_exact_size(vec2(ui.available_width(), picture + caption), Sense::hover());
+    let picture = (width * aspect)
+        .min(height - caption - legend - 2.0 * SPACE)
+        .max(12.0 * SPACE);
+    let (row, _) = ui.allocate_exact_size(
+        vec2(ui.available_width(), picture + caption),
+        Sense::hover(),
+    );
     for (index, (name, layers)) in panels.into_iter().enumerate() {
         let left = row.left() + index as f32 * (width + gap);
         let cell = Rect::from_min_size(egui::pos2(left, row.top() + caption), vec2(width, picture));
@@ -92,10 +124,17 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
             tokens.text_weak,
         );
         if index == 1 && !has_exact && !has_boxes {
-            let galley = ui.painter().layout("No box on this frame".to_owned(), font, tokens.text_strong, width);
+            let galley = ui.painter().layout(
+                "No box on this frame".to_owned(),
+                font,
+                tokens.text_strong,
+                width,
+            );
             let plate = Rect::from_center_size(view.rect.center(), galley.size() + vec2(12.0, 8.0));
-            ui.painter().rect_filled(plate, 4.0, tokens.panel.gamma_multiply(0.9));
-            ui.painter().galley(plate.min + vec2(6.0, 4.0), galley, tokens.text_strong);
+            ui.painter()
+                .rect_filled(plate, 4.0, tokens.panel.gamma_multiply(0.9));
+            ui.painter()
+                .galley(plate.min + vec2(6.0, 4.0), galley, tokens.text_strong);
         }
     }
     ui.horizontal(|ui| {
@@ -115,10 +154,13 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
         let gaze = look.gaze.as_ref().ok()?;
         frame_metrics(gaze, &look.grid.grid_from_image(rect?)).ok()
     };
-    let columns: Vec<(&str, FrameMetrics)> = [("Detector", against(detection)), ("Exact", against(truth.target))]
-        .into_iter()
-        .filter_map(|(name, metrics)| Some((name, metrics?)))
-        .collect();
+    let columns: Vec<(&str, FrameMetrics)> = [
+        ("Detector", against(detection)),
+        ("Exact", against(truth.target)),
+    ]
+    .into_iter()
+    .filter_map(|(name, metrics)| Some((name, metrics?)))
+    .collect();
     if columns.is_empty() {
         let reason = match &look.gaze {
             Err(reason) => reason.to_string(),
@@ -128,38 +170,108 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
         return;
     }
     let width = 16.0 * SPACE;
-    let name_width = (ui.available_width() - columns.len() as f32 * (width + 2.0 * SPACE)).clamp(20.0 * SPACE, 36.0 * SPACE);
+    let name_width = (ui.available_width() - columns.len() as f32 * (width + 2.0 * SPACE))
+        .clamp(20.0 * SPACE, 36.0 * SPACE);
     let line = |ui: &mut Ui, name: &str, help: &str, values: &[(String, Color32)]| {
         ui.horizontal(|ui| {
-            ui.allocate_ui_with_layout(vec2(name_width, 4.0 * SPACE), Layout::left_to_right(Align::Center), |ui| {
-                ui.set_min_width(name_width);
-                ui.add(egui::Label::new(RichText::new(name).color(tokens.text_weak)).truncate()).on_hover_text(help);
-            });
+            ui.allocate_ui_with_layout(
+                vec2(name_width, 4.0 * SPACE),
+                Layout::left_to_right(Align::Center),
+                |ui| {
+                    ui.set_min_width(name_width);
+                    ui.add(
+                        egui::Label::new(RichText::new(name).color(tokens.text_weak)).truncate(),
+                    )
+                    .on_hover_text(help);
+                },
+            );
             for (value, color) in values {
-                ui.allocate_ui_with_layout(vec2(width, 4.0 * SPACE), Layout::right_to_left(Align::Center), |ui| {
-                    ui.set_min_width(width);
-                    ui.label(RichText::new(value).monospace().color(*color));
-                });
+                ui.allocate_ui_with_layout(
+                    vec2(width, 4.0 * SPACE),
+                    Layout::right_to_left(Align::Center),
+                    |ui| {
+                        ui.set_min_width(width);
+                        ui.label(RichText::new(value).monospace().color(*color));
+                    },
+                );
             }
         });
     };
     let plain = |value: fn(&FrameMetrics) -> String| -> Vec<(String, Color32)> {
-        columns.iter().map(|(_, m)| (value(m), tokens.text)).collect()
+        columns
+            .iter()
+            .map(|(_, m)| (value(m), tokens.text))
+            .collect()
     };
     let hit = |value: fn(&FrameMetrics) -> bool| -> Vec<(String, Color32)> {
-        let word = |hit| if hit { ("hit".to_owned(), tokens.good) } else { ("miss".to_owned(), tokens.bad) };
+        let word = |hit| {
+            if hit {
+                ("hit".to_owned(), tokens.good)
+            } else {
+                ("miss".to_owned(), tokens.bad)
+            }
+        };
         columns.iter().map(|(_, m)| word(value(m))).collect()
     };
     ui.spacing_mut().item_spacing.y = 2.0;
-    let heads: Vec<(String, Color32)> = columns.iter().map(|(name, _)| ((*name).to_owned(), tokens.text_weak)).collect();
-    line(ui, "This frame", "The mask against the detector's most confident box, and against the exact target", &heads);
-    line(ui, "IoU", "Intersection over union of mask and box; patches count by the share of their area inside", &plain(|m| format!("{:.2}", m.mask_iou)));
-    line(ui, "Box IoU", "IoU of the mask's box with the box", &plain(|m| format!("{:.2}", m.box_iou)));
-    line(ui, "Pointing", "Whether the brightest patch lies in the box", &hit(|m| m.pointing));
-    line(ui, "Within one patch", "The same with the box grown by one patch on every side", &hit(|m| m.pointing_slack));
-    line(ui, "Mass inside", "Share of the heat map that lies in the box", &plain(|m| format!("{:.0} %", m.mass_inside * 100.0)));
-    line(ui, "Lift", "Mass inside divided by the box's share of the picture; 1 is chance", &plain(|m| if m.lift.is_finite() { format!("{:.1} ×", m.lift) } else { "–".to_owned() }));
-    line(ui, "60 % mask IoU", "IoU of the box with the patches that hold 60 % of the attention, as in DINO", &plain(|m| format!("{:.2}", m.dino_iou)));
+    let heads: Vec<(String, Color32)> = columns
+        .iter()
+        .map(|(name, _)| ((*name).to_owned(), tokens.text_weak))
+        .collect();
+    line(
+        ui,
+        "This frame",
+        "The mask against the detector's most confident box, and against the exact target",
+        &heads,
+    );
+    line(
+        ui,
+        "IoU",
+        "Intersection over union of mask and box; patches count by the share of their area inside",
+        &plain(|m| format!("{:.2}", m.mask_iou)),
+    );
+    line(
+        ui,
+        "Box IoU",
+        "IoU of the mask's box with the box",
+        &plain(|m| format!("{:.2}", m.box_iou)),
+    );
+    line(
+        ui,
+        "Pointing",
+        "Whether the brightest patch lies in the box",
+        &hit(|m| m.pointing),
+    );
+    line(
+        ui,
+        "Within one patch",
+        "The same with the box grown by one patch on every side",
+        &hit(|m| m.pointing_slack),
+    );
+    line(
+        ui,
+        "Mass inside",
+        "Share of the heat map that lies in the box",
+        &plain(|m| format!("{:.0} %", m.mass_inside * 100.0)),
+    );
+    line(
+        ui,
+        "Lift",
+        "Mass inside divided by the box's share of the picture; 1 is chance",
+        &plain(|m| {
+            if m.lift.is_finite() {
+                format!("{:.1} ×", m.lift)
+            } else {
+                "–".to_owned()
+            }
+        }),
+    );
+    line(
+        ui,
+        "60 % mask IoU",
+        "IoU of the box with the patches that hold 60 % of the attention, as in DINO",
+        &plain(|m| format!("{:.2}", m.dino_iou)),
+    );
     if let (Some(a), Some(b)) = (detection, truth.target)
         && let Ok(iou) = a.iou(b)
     {
@@ -167,7 +279,8 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
         ui.label(RichText::new(text).small().color(tokens.text_weak));
     }
     if context.inspector.report_is_behind() {
-        ui.ctx().request_repaint_after(std::time::Duration::from_millis(100));
+        ui.ctx()
+            .request_repaint_after(std::time::Duration::from_millis(100));
     }
 }
 
@@ -198,7 +311,9 @@ impl Compare {
         let against = report.source.map_or("", TruthSource::label);
         let is_file = context.state.dataset.is_none();
         let row_height = ui.spacing().interact_size.y;
-        let scroll = ScrollArea::vertical().id_salt("queue").auto_shrink([false, false]);
+        let scroll = ScrollArea::vertical()
+            .id_salt("queue")
+            .auto_shrink([false, false]);
         let moved = self.scrolled_to != Some(cursor);
         self.scrolled_to = Some(cursor);
         let current = queue.iter().position(|place| *place == cursor);
@@ -206,14 +321,20 @@ impl Compare {
             // The cursor's row is brought into view once; afterwards the list belongs to the person.
             Some(index) => {
                 let pitch = row_height + ui.spacing().item_spacing.y;
-                scroll.vertical_scroll_offset((index as f32 * pitch - ui.available_height() * 0.4).max(0.0))
+                scroll.vertical_scroll_offset(
+                    (index as f32 * pitch - ui.available_height() * 0.4).max(0.0),
+                )
             }
             None => scroll,
         };
         scroll.show_rows(ui, row_height, queue.len(), |ui, rows| {
             for index in rows {
-                let Some((episode, step)) = queue.get(index).copied() else { continue };
-                let Some(frame) = report.frame(episode, step) else { continue };
+                let Some((episode, step)) = queue.get(index).copied() else {
+                    continue;
+                };
+                let Some(frame) = report.frame(episode, step) else {
+                    continue;
+                };
                 let chosen = current == Some(index);
                 if row_ui(ui, index, frame, chosen, against, is_file).clicked() {
                     context.send(Command::GoTo { episode, step });
@@ -224,9 +345,19 @@ impl Compare {
 }
 
 /// One frame of the queue.
-fn row_ui(ui: &mut Ui, index: usize, frame: &FrameReport, chosen: bool, against: &str, is_file: bool) -> egui::Response {
+fn row_ui(
+    ui: &mut Ui,
+    index: usize,
+    frame: &FrameReport,
+    chosen: bool,
+    against: &str,
+    is_file: bool,
+) -> egui::Response {
     let tokens = theme::tokens(ui);
-    let size = vec2(ui.available_width() - 2.0 * SPACE, ui.spacing().interact_size.y);
+    let size = vec2(
+        ui.available_width() - 2.0 * SPACE,
+        ui.spacing().interact_size.y,
+    );
     let (rect, response) = ui.allocate_exact_size(size, Sense::click());
     let place = if is_file {
         format!("capture {}", frame.step + 1)
@@ -235,26 +366,66 @@ fn row_ui(ui: &mut Ui, index: usize, frame: &FrameReport, chosen: bool, against:
     };
     let iou = frame.metrics.map_or(0.0, |m| m.mask_iou);
     let hit = frame.metrics.is_some_and(|m| m.pointing);
-    let name = format!("{}. {place}, IoU {iou:.2}, {}", index + 1, if hit { "hit" } else { "miss" });
-    response.widget_info(|| WidgetInfo::selected(WidgetType::SelectableLabel, true, chosen, &name));
+    let name = format!(
+        "{}. {place}, IoU {iou:.2}, {}",
+        index + 1,
+        if hit { "hit" } else { "miss" }
+    );
+    response.widget_info(|| WidgetInfo::selected(Role::ListBoxOption, true, chosen, &name));
     let visuals = ui.style().interact_selectable(&response, chosen);
     if chosen || response.hovered() || response.has_focus() {
         ui.painter().rect_filled(rect, 4.0, visuals.weak_bg_fill);
     }
-    let text = if chosen { visuals.text_color() } else { tokens.text };
-    let weak = if chosen { visuals.text_color() } else { tokens.text_weak };
+    let text = if chosen {
+        visuals.text_color()
+    } else {
+        tokens.text
+    };
+    let weak = if chosen {
+        visuals.text_color()
+    } else {
+        tokens.text_weak
+    };
     let body = egui::TextStyle::Body.resolve(ui.style());
     let small = egui::TextStyle::Small.resolve(ui.style());
     let mono = egui::TextStyle::Monospace.resolve(ui.style());
     let y = rect.center().y;
     let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
     let right = |x: f32, text: String, font: egui::FontId, color: Color32| {
-        painter.text(egui::pos2(x, y), egui::Align2::RIGHT_CENTER, text, font, color);
+        painter.text(
+            egui::pos2(x, y),
+            egui::Align2::RIGHT_CENTER,
+            text,
+            font,
+            color,
+        );
     };
-    right(rect.left() + 7.0 * SPACE, format!("{}", index + 1), small.clone(), weak);
-    painter.text(egui::pos2(rect.left() + 9.0 * SPACE, y), egui::Align2::LEFT_CENTER, place, body, text);
-    let verdict = if chosen { text } else if hit { tokens.good } else { tokens.bad };
-    right(rect.right() - SPACE, if hit { "hit" } else { "miss" }.to_owned(), small.clone(), verdict);
+    right(
+        rect.left() + 7.0 * SPACE,
+        format!("{}", index + 1),
+        small.clone(),
+        weak,
+    );
+    painter.text(
+        egui::pos2(rect.left() + 9.0 * SPACE, y),
+        egui::Align2::LEFT_CENTER,
+        place,
+        body,
+        text,
+    );
+    let verdict = if chosen {
+        text
+    } else if hit {
+        tokens.good
+    } else {
+        tokens.bad
+    };
+    right(
+        rect.right() - SPACE,
+        if hit { "hit" } else { "miss" }.to_owned(),
+        small.clone(),
+        verdict,
+    );
     right(rect.right() - 10.0 * SPACE, format!("{iou:.2}"), mono, text);
     let split = match frame.split {
         Split::Tune => "tuning",
@@ -263,13 +434,23 @@ fn row_ui(ui: &mut Ui, index: usize, frame: &FrameReport, chosen: bool, against:
     if rect.width() > 70.0 * SPACE {
         right(rect.right() - 22.0 * SPACE, split.to_owned(), small, weak);
     }
-    let why = frame.failure.as_ref().map_or(String::new(), |reason| format!("\n{reason}"));
-    response.on_hover_text(format!("{split} split, IoU of the mask against the {against}{why}"))
+    let why = frame
+        .failure
+        .as_ref()
+        .map_or(String::new(), |reason| format!("\n{reason}"));
+    response.on_hover_text(format!(
+        "{split} split, IoU of the mask against the {against}{why}"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
     use crate::inspector::fake::Bench;
@@ -278,20 +459,33 @@ mod tests {
     use egui_kittest::kittest::Queryable as _;
     use std::cell::RefCell;
 
-    const PANES: [PaneKind; 5] =
-        [PaneKind::Trajectory, PaneKind::Attention, PaneKind::Heads, PaneKind::Tuning, PaneKind::Compare];
+    const PANES: [PaneKind; 5] = [
+        PaneKind::Trajectory,
+        PaneKind::Attention,
+        PaneKind::Heads,
+        PaneKind::Tuning,
+        PaneKind::Compare,
+    ];
 
     /// Draws a pane at a size until it is settled; the harness checks that every input has a name.
-    fn draw<R>(bench: &RefCell<Bench>, kind: PaneKind, size: [f32; 2], look: impl FnOnce(&mut Harness<'_>) -> R) -> R {
+    fn draw<R>(
+        bench: &RefCell<Bench>,
+        kind: PaneKind,
+        size: [f32; 2],
+        look: impl FnOnce(&mut Harness<'_>) -> R,
+    ) -> R {
         let mut pane = kind.build();
         let mut installed = false;
-        let mut harness = Harness::builder().with_size(size).with_max_steps(60).build_ui(|ui| {
-            if !std::mem::replace(&mut installed, true) {
-                theme::install(ui.ctx());
-            }
-            bench.borrow_mut().update();
-            bench.borrow_mut().show(pane.as_mut(), ui);
-        });
+        let mut harness = Harness::builder()
+            .with_size(size)
+            .with_max_steps(60)
+            .build_ui(|ui| {
+                if !std::mem::replace(&mut installed, true) {
+                    theme::install(ui.ctx());
+                }
+                bench.borrow_mut().update();
+                bench.borrow_mut().show(pane.as_mut(), ui);
+            });
         harness.run_ok();
         harness.run_ok();
         look(&mut harness)
@@ -317,30 +511,44 @@ mod tests {
                 harness.get_by_label("Open built-in tabletop demo").click();
                 harness.run_ok();
             });
-            assert_eq!(bench.borrow_mut().sent.pop(), Some(Command::OpenDemo), "{kind:?}");
+            assert_eq!(
+                bench.borrow_mut().sent.pop(),
+                Some(Command::OpenDemo),
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
     fn a_row_of_the_queue_opens_its_frame() {
         let mut bench = Bench::captures();
-        bench.update_until("a report", |b| b.inspector.report().is_some_and(|r| !r.sweeps.is_empty()));
+        bench.update_until("a report", |b| {
+            b.inspector.report().is_some_and(|r| !r.sweeps.is_empty())
+        });
         bench.state.queue = bench.inspector.report().unwrap().by_disagreement();
         let first = bench.state.queue[0];
         bench.sent.clear();
         let bench = RefCell::new(bench);
         draw(&bench, PaneKind::Compare, [900.0, 600.0], |harness| {
-            let row = harness.get_all_by_label_contains("1. capture").next().unwrap();
+            let row = harness
+                .get_all_by_label_contains("1. capture")
+                .next()
+                .unwrap();
             row.click();
             harness.run_ok();
         });
-        assert!(bench.borrow().sent.contains(&Command::GoTo { episode: first.0, step: first.1 }));
+        assert!(bench.borrow().sent.contains(&Command::GoTo {
+            episode: first.0,
+            step: first.1
+        }));
     }
 
     #[test]
     fn nothing_is_sent_by_drawing_alone() {
         let mut bench = Bench::dataset();
-        bench.update_until("strips", |b| b.inspector.report().is_some_and(|r| !r.sweeps.is_empty()));
+        bench.update_until("strips", |b| {
+            b.inspector.report().is_some_and(|r| !r.sweeps.is_empty())
+        });
         // Values that do not survive a conversion to percent and back must not be touched by their sliders.
         bench.state.settings.overlay.opacity = 0.57;
         bench.state.settings.selection.mask = grounding::MaskRule::TwoRegionsBudget {
@@ -353,8 +561,13 @@ mod tests {
         for kind in PANES {
             draw(&bench, kind, [700.0, 900.0], |_| ());
         }
-        let sent: Vec<Command> =
-            bench.borrow().sent.iter().filter(|c| !matches!(c, Command::SetQueue(_))).cloned().collect();
+        let sent: Vec<Command> = bench
+            .borrow()
+            .sent
+            .iter()
+            .filter(|c| !matches!(c, Command::SetQueue(_)))
+            .cloned()
+            .collect();
         assert!(sent.is_empty(), "{sent:?}");
     }
 }

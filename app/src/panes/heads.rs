@@ -5,8 +5,8 @@
 
 use egui::epaint::Mesh;
 use egui::{
-    Align, Align2, Color32, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Shape, Stroke, StrokeKind, TextureOptions, Ui,
-    Vec2, WidgetInfo, WidgetType, pos2, vec2,
+    Align, Align2, Color32, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Shape, Stroke,
+    StrokeKind, TextureOptions, Ui, Vec2, WidgetInfo, Role, pos2, vec2,
 };
 use grounding::{HeadId, HeadScore};
 use session::MapChoice;
@@ -16,7 +16,9 @@ use super::attention::no_look_ui;
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
 use crate::inspector::{HeadsFrom, Look, head_name};
-use crate::paint::{AtlasLayout, Scale, Textures, atlas_image, color_bar_ui, content_key, format_value};
+use crate::paint::{
+    AtlasLayout, Scale, Textures, atlas_image, color_bar_ui, content_key, format_value,
+};
 use crate::theme::{self, SPACE, Tokens};
 
 /// The smallest and largest side of a cell in points; below, the grid scrolls.
@@ -49,21 +51,37 @@ struct Scales {
 impl Scales {
     fn new(look: &Look) -> Self {
         let maps = look.maps.clone();
-        let each: Vec<Scale> =
-            maps.iter().map(|(_, map)| Scale::from_zero(map.iter().map(|v| f64::from(*v)))).collect();
+        let each: Vec<Scale> = maps
+            .iter()
+            .map(|(_, map)| Scale::from_zero(map.iter().map(|v| f64::from(*v))))
+            .collect();
         let shared = Scale::from_zero(each.iter().map(|s| s.high));
-        let verdict = maps.sinks.as_ref().and_then(|s| s.verdict(look.inputs.selection.sinks.rule).ok());
+        let verdict = maps
+            .sinks
+            .as_ref()
+            .and_then(|s| s.verdict(look.inputs.selection.sinks.rule).ok());
         let sinks = verdict.map(|verdict| {
             let share = |map: &[f32]| {
                 let total: f64 = map.iter().map(|v| f64::from(*v)).sum();
-                let sunk: f64 = map.iter().zip(&verdict).filter(|(_, sink)| **sink).map(|(v, _)| f64::from(*v)).sum();
+                let sunk: f64 = map
+                    .iter()
+                    .zip(&verdict)
+                    .filter(|(_, sink)| **sink)
+                    .map(|(v, _)| f64::from(*v))
+                    .sum();
                 if total > 0.0 { sunk / total } else { 0.0 }
             };
             maps.iter().map(|(_, map)| share(map)).collect()
         });
         // The key names the weights themselves: equal weights give an equal picture.
         let key = content_key(bytemuck::cast_slice::<f32, u8>(&maps.data));
-        Self { key, each, shared, sinks, maps }
+        Self {
+            key,
+            each,
+            shared,
+            sinks,
+            maps,
+        }
     }
 }
 
@@ -78,7 +96,11 @@ impl Pane for Heads {
             no_look_ui(ui, context);
             return;
         };
-        if self.scales.as_ref().is_none_or(|s| !Arc::ptr_eq(&s.maps, &look.maps)) {
+        if self
+            .scales
+            .as_ref()
+            .is_none_or(|s| !Arc::ptr_eq(&s.maps, &look.maps))
+        {
             self.scales = Some(Scales::new(&look));
         }
         let Some(scales) = &self.scales else { return };
@@ -161,12 +183,19 @@ fn mark_ui(ui: &mut Ui, name: &str, paint: impl FnOnce(&Ui, Rect)) {
 }
 
 /// Draws the grid and gives back the head under the pointer.
-fn grid_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, scales: &Scales) -> Option<HeadId> {
+fn grid_ui(
+    ui: &mut Ui,
+    context: &mut PaneContext<'_>,
+    look: &Look,
+    scales: &Scales,
+) -> Option<HeadId> {
     let (layers, heads) = (look.maps.n_layers, look.maps.n_heads);
     let aspect = look.grid.grid.cols as f32 / look.grid.grid.rows.max(1) as f32;
     let room = ui.available_size() - GUTTER;
     // As large as fits both ways; a grid that would become too small scrolls instead.
-    let height = (room.y / layers as f32).min(room.x / heads as f32 / aspect).clamp(*CELL.start(), *CELL.end());
+    let height = (room.y / layers as f32)
+        .min(room.x / heads as f32 / aspect)
+        .clamp(*CELL.start(), *CELL.end());
     let cell = vec2((height * aspect).max(8.0), height).floor();
     let size = GUTTER + vec2(cell.x * heads as f32, cell.y * layers as f32);
     ScrollArea::both()
@@ -180,12 +209,15 @@ fn grid_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, scales: &Sca
                 let offset = p - grid.min;
                 let (col, row) = ((offset.x / cell.x) as usize, (offset.y / cell.y) as usize);
                 let inside = offset.x >= 0.0 && offset.y >= 0.0 && col < heads && row < layers;
-                inside.then_some(HeadId { layer: row as u16, head: col as u16 })
+                inside.then_some(HeadId {
+                    layer: row as u16,
+                    head: col as u16,
+                })
             };
             let shown = look.shown_name();
             response.widget_info(|| {
                 let name = format!("Attention heads, {layers} layers of {heads}; shown: {shown}");
-                WidgetInfo::labeled(WidgetType::Other, true, name)
+                WidgetInfo::labeled(Role::Image, true, name)
             });
             let hovered = response.hover_pos().and_then(at);
             if response.clicked()
@@ -193,7 +225,11 @@ fn grid_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, scales: &Sca
             {
                 let map = MapChoice::Head(id);
                 let again = context.state.settings.map == map;
-                context.send(Command::SetMap(if again { MapChoice::Selected } else { map }));
+                context.send(Command::SetMap(if again {
+                    MapChoice::Selected
+                } else {
+                    map
+                }));
             }
             if let Some(id) = hovered {
                 response.on_hover_ui_at_pointer(|ui| head_tooltip_ui(ui, look, scales, id));
@@ -203,7 +239,14 @@ fn grid_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, scales: &Sca
         .inner
 }
 
-fn paint_grid(ui: &Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales, grid: Rect, cell: Vec2) {
+fn paint_grid(
+    ui: &Ui,
+    context: &PaneContext<'_>,
+    look: &Look,
+    scales: &Scales,
+    grid: Rect,
+    cell: Vec2,
+) {
     let tokens = theme::tokens(ui);
     let overlay = &context.state.settings.overlay;
     let (layers, heads) = (look.maps.n_layers, look.maps.n_heads);
@@ -219,10 +262,19 @@ fn paint_grid(ui: &Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales, 
         );
         return;
     };
-    let key = content_key((scales.key, "atlas", overlay.color_map, overlay.scale_per_head));
+    let key = content_key((
+        scales.key,
+        "atlas",
+        overlay.color_map,
+        overlay.scale_per_head,
+    ));
     let texture = Textures::of(ui.ctx()).computed(ui.ctx(), key, TextureOptions::NEAREST, || {
         atlas_image(&look.maps, &layout, overlay.color_map, |i| {
-            if overlay.scale_per_head { scales.each[i] } else { scales.shared }
+            if overlay.scale_per_head {
+                scales.each[i]
+            } else {
+                scales.shared
+            }
         })
     });
     let excluded = Excluded::new(look);
@@ -233,33 +285,55 @@ fn paint_grid(ui: &Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales, 
     let clip = ui.clip_rect();
     let mut mesh = Mesh::with_texture(texture);
     for index in 0..layers * heads {
-        let id = HeadId { layer: (index / heads) as u16, head: (index % heads) as u16 };
+        let id = HeadId {
+            layer: (index / heads) as u16,
+            head: (index % heads) as u16,
+        };
         let rect = place(id);
         if clip.intersects(rect) {
-            let tint = if excluded.is(id) { Color32::WHITE.gamma_multiply(FADED) } else { Color32::WHITE };
+            let tint = if excluded.is(id) {
+                Color32::WHITE.gamma_multiply(FADED)
+            } else {
+                Color32::WHITE
+            };
             mesh.add_rect_with_uv(rect, layout.uv(index), tint);
         }
     }
     painter.add(Shape::mesh(mesh));
     if let Some(sinks) = &scales.sinks {
         for (index, share) in sinks.iter().enumerate() {
-            let id = HeadId { layer: (index / heads) as u16, head: (index % heads) as u16 };
+            let id = HeadId {
+                layer: (index / heads) as u16,
+                head: (index % heads) as u16,
+            };
             // Area, not radius, is proportional to the share.
             let radius = (cell.y * 0.18 * (*share as f32).sqrt()).max(0.0);
             let rect = place(id);
             if radius > 0.6 && clip.intersects(rect) {
-                painter.circle_filled(rect.right_top() + vec2(-radius - 1.0, radius + 1.0), radius, tokens.bad);
+                painter.circle_filled(
+                    rect.right_top() + vec2(-radius - 1.0, radius + 1.0),
+                    radius,
+                    tokens.bad,
+                );
             }
         }
     }
     if overlay.scale_per_head && cell.x >= ROOM_FOR_TEXT {
         for (index, scale) in scales.each.iter().enumerate() {
-            let id = HeadId { layer: (index / heads) as u16, head: (index % heads) as u16 };
+            let id = HeadId {
+                layer: (index / heads) as u16,
+                head: (index % heads) as u16,
+            };
             maximum_text(ui, place(id), scale.high, tokens);
         }
     }
     let frame = |id: HeadId, color: Color32, width: f32| {
-        painter.rect_stroke(place(id), 1.0, Stroke::new(width, color), StrokeKind::Outside);
+        painter.rect_stroke(
+            place(id),
+            1.0,
+            Stroke::new(width, color),
+            StrokeKind::Outside,
+        );
     };
     if let MapChoice::Head(id) = look.inputs.map {
         frame(id, tokens.text_strong, 2.0);
@@ -273,13 +347,17 @@ fn paint_grid(ui: &Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales, 
 /// The maximum of a cell with its own scale, on a plate so that it is readable on any map.
 fn maximum_text(ui: &Ui, cell: Rect, maximum: f64, tokens: &Tokens) {
     let font = egui::FontId::proportional(10.0);
-    let galley = ui.painter().layout_no_wrap(format_value(maximum), font, tokens.text);
+    let galley = ui
+        .painter()
+        .layout_no_wrap(format_value(maximum), font, tokens.text);
     let plate = Rect::from_min_size(
         pos2(cell.left(), cell.bottom() - galley.size().y),
         galley.size() + vec2(4.0, 0.0),
     );
-    ui.painter().rect_filled(plate, 1.0, tokens.panel.gamma_multiply(0.85));
-    ui.painter().galley(plate.min + vec2(2.0, 0.0), galley, tokens.text);
+    ui.painter()
+        .rect_filled(plate, 1.0, tokens.panel.gamma_multiply(0.85));
+    ui.painter()
+        .galley(plate.min + vec2(2.0, 0.0), galley, tokens.text);
 }
 
 /// Layer numbers at the left, head numbers on top; every few where they would touch.
@@ -289,13 +367,38 @@ fn axis_text(ui: &Ui, look: &Look, grid: Rect, cell: Vec2) {
     let color = theme::tokens(ui).text_weak;
     let every = |step: f32, room: f32| ((room / step).ceil() as usize).max(1);
     let painter = ui.painter();
-    for (row, layer) in capture.layers.iter().enumerate().step_by(every(cell.y, 14.0)) {
-        let at = pos2(grid.left() - SPACE, grid.top() + (row as f32 + 0.5) * cell.y);
-        painter.text(at, Align2::RIGHT_CENTER, format!("L{layer}"), font.clone(), color);
+    for (row, layer) in capture
+        .layers
+        .iter()
+        .enumerate()
+        .step_by(every(cell.y, 14.0))
+    {
+        let at = pos2(
+            grid.left() - SPACE,
+            grid.top() + (row as f32 + 0.5) * cell.y,
+        );
+        painter.text(
+            at,
+            Align2::RIGHT_CENTER,
+            format!("L{layer}"),
+            font.clone(),
+            color,
+        );
     }
-    for (col, head) in capture.heads.iter().enumerate().step_by(every(cell.x, 28.0)) {
+    for (col, head) in capture
+        .heads
+        .iter()
+        .enumerate()
+        .step_by(every(cell.x, 28.0))
+    {
         let at = pos2(grid.left() + (col as f32 + 0.5) * cell.x, grid.top() - 2.0);
-        painter.text(at, Align2::CENTER_BOTTOM, format!("H{head}"), font.clone(), color);
+        painter.text(
+            at,
+            Align2::CENTER_BOTTOM,
+            format!("H{head}"),
+            font.clone(),
+            color,
+        );
     }
 }
 
@@ -308,7 +411,9 @@ impl<'a> Excluded<'a> {
     }
 
     fn is(&self, id: HeadId) -> bool {
-        self.0.and_then(|s| s.head(id)).is_some_and(|score| why_excluded(score).is_some())
+        self.0
+            .and_then(|s| s.head(id))
+            .is_some_and(|score| why_excluded(score).is_some())
     }
 }
 
@@ -331,7 +436,10 @@ fn why_excluded(score: &HeadScore) -> Option<&'static str> {
 fn head_tooltip_ui(ui: &mut Ui, look: &Look, scales: &Scales, id: HeadId) {
     ui.set_max_width(64.0 * SPACE);
     let capture = &look.inputs.capture;
-    ui.label(RichText::new(format!("Head {}", head_name(capture, id))).text_style(theme::section_style()));
+    ui.label(
+        RichText::new(format!("Head {}", head_name(capture, id)))
+            .text_style(theme::section_style()),
+    );
     let index = usize::from(id.layer) * look.maps.n_heads + usize::from(id.head);
     let mut line = |name: &str, value: String| {
         ui.horizontal(|ui| {
@@ -344,8 +452,15 @@ fn head_tooltip_ui(ui: &mut Ui, look: &Look, scales: &Scales, id: HeadId) {
     }
     let score = look.scores.as_deref().ok().and_then(|s| s.head(id));
     if let Some(score) = score {
-        line("Attention to this camera", format!("{:.1} %", score.sum * 100.0));
-        let entropy = if score.entropy.is_finite() { format!("{:.3} nat", score.entropy) } else { "none".into() };
+        line(
+            "Attention to this camera",
+            format!("{:.1} %", score.sum * 100.0),
+        );
+        let entropy = if score.entropy.is_finite() {
+            format!("{:.3} nat", score.entropy)
+        } else {
+            "none".into()
+        };
         line("Spatial entropy", entropy);
         line("Regions", score.components.to_string());
         if let Some(rank) = score.rank {
@@ -356,7 +471,10 @@ fn head_tooltip_ui(ui: &mut Ui, look: &Look, scales: &Scales, id: HeadId) {
         line("To sink patches", format!("{:.1} %", share * 100.0));
     }
     if let Some(position) = look.heads.iter().position(|h| *h == id) {
-        line("Selected", format!("{} of {}", position + 1, look.heads.len()));
+        line(
+            "Selected",
+            format!("{} of {}", position + 1, look.heads.len()),
+        );
     } else if let Some(why) = score.and_then(why_excluded) {
         ui.label(RichText::new(why).color(theme::tokens(ui).warn));
     }
@@ -364,7 +482,12 @@ fn head_tooltip_ui(ui: &mut Ui, look: &Look, scales: &Scales, id: HeadId) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -381,9 +504,34 @@ mod tests {
             rank: Some(0),
         };
         assert_eq!(why_excluded(&fine), None);
-        assert!(why_excluded(&HeadScore { kept: false, ..fine }).unwrap().contains("early layer"));
-        assert!(why_excluded(&HeadScore { bottom: true, ..fine }).unwrap().contains("bottom"));
-        assert!(why_excluded(&HeadScore { entropy: f64::INFINITY, ..fine }).unwrap().contains("stands out"));
-        assert!(why_excluded(&HeadScore { rank: None, ..fine }).unwrap().contains("limit"));
+        assert!(
+            why_excluded(&HeadScore {
+                kept: false,
+                ..fine
+            })
+            .unwrap()
+            .contains("early layer")
+        );
+        assert!(
+            why_excluded(&HeadScore {
+                bottom: true,
+                ..fine
+            })
+            .unwrap()
+            .contains("bottom")
+        );
+        assert!(
+            why_excluded(&HeadScore {
+                entropy: f64::INFINITY,
+                ..fine
+            })
+            .unwrap()
+            .contains("stands out")
+        );
+        assert!(
+            why_excluded(&HeadScore { rank: None, ..fine })
+                .unwrap()
+                .contains("limit")
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The cameras side by side, with the overlay on the inspected one, and the instruction.
 
-use egui::{Align, Layout, Rect, RichText, Sense, Stroke, Ui, Vec2, WidgetInfo, WidgetType, vec2};
+use egui::{Align, Layout, Rect, RichText, Sense, Stroke, Ui, Vec2, WidgetInfo, Role, vec2};
 
 use super::attention::{map_picker_ui, overlay_toggles_ui, query_picker_ui, shown_bar_ui};
 use super::{Pane, PaneContext, PaneKind};
@@ -27,7 +27,11 @@ impl Pane for Trajectory {
                 "No trajectory open",
                 "Open a recording to see what the robot's cameras saw, and what a model looked at. Datasets in LeRobot v3 \
                  and RLDS format and attention captures can also be dropped onto the window.",
-                &[Command::OpenDemo, Command::OpenDataset, Command::OpenCapture],
+                &[
+                    Command::OpenDemo,
+                    Command::OpenDataset,
+                    Command::OpenCapture,
+                ],
             );
             return;
         }
@@ -53,7 +57,9 @@ fn headline_ui(ui: &mut Ui, context: &PaneContext<'_>) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let step = state.cursor.step + 1;
             let place = match (state.dataset.is_some(), state.steps()) {
-                (true, Some(steps)) => format!("episode {} · step {step} of {steps}", state.cursor.episode),
+                (true, Some(steps)) => {
+                    format!("episode {} · step {step} of {steps}", state.cursor.episode)
+                }
                 (true, None) => format!("episode {} · step {step}", state.cursor.episode),
                 (false, steps) => format!("capture {step} of {}", steps.unwrap_or(step)),
             };
@@ -63,7 +69,9 @@ fn headline_ui(ui: &mut Ui, context: &PaneContext<'_>) {
                 let text = if instruction.is_empty() {
                     RichText::new("No instruction recorded").color(tokens.text_weak)
                 } else {
-                    RichText::new(format!("“{instruction}”")).text_style(theme::section_style()).color(tokens.text_strong)
+                    RichText::new(format!("“{instruction}”"))
+                        .text_style(theme::section_style())
+                        .color(tokens.text_strong)
                 };
                 ui.add(egui::Label::new(text).truncate());
             });
@@ -82,7 +90,9 @@ fn footer_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
             query_picker_ui(ui, context, "trajectory");
             let width = ui.available_width().min(60.0 * SPACE);
             if width > 24.0 * SPACE {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| shown_bar_ui(ui, context, width));
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    shown_bar_ui(ui, context, width)
+                });
             }
         }
     });
@@ -92,12 +102,21 @@ fn cameras_ui(ui: &mut Ui, context: &mut PaneContext<'_>, area: Rect) {
     let state = context.state;
     // Without a dataset the views of the capture take the place of cameras; there is no picture behind their maps.
     let cameras: Vec<(String, u32, u32)> = match (&state.dataset, context.inspector.look()) {
-        (Some(dataset), _) => {
-            dataset.data.info().cameras.iter().map(|c| (c.name.clone(), c.width, c.height)).collect()
-        }
+        (Some(dataset), _) => dataset
+            .data
+            .info()
+            .cameras
+            .iter()
+            .map(|c| (c.name.clone(), c.width, c.height))
+            .collect(),
         (None, Some(look)) => {
             let capture = &look.inputs.capture;
-            capture.grid_views().iter().map(|v| &capture.views[*v]).map(|v| (v.name.clone(), v.width, v.height)).collect()
+            capture
+                .grid_views()
+                .iter()
+                .map(|v| &capture.views[*v])
+                .map(|v| (v.name.clone(), v.width, v.height))
+                .collect()
         }
         (None, None) => Vec::new(),
     };
@@ -111,11 +130,25 @@ fn cameras_ui(ui: &mut Ui, context: &mut PaneContext<'_>, area: Rect) {
     } else {
         state.cursor.camera.min(cameras.len() - 1)
     };
-    let widest = cameras.iter().map(|(_, w, h)| *w as f32 / (*h).max(1) as f32).fold(0.0, f32::max);
-    for (index, (cell, (name, width, height))) in
-        tile(area, cameras.len(), widest, caption).into_iter().zip(cameras).enumerate()
+    let widest = cameras
+        .iter()
+        .map(|(_, w, h)| *w as f32 / (*h).max(1) as f32)
+        .fold(0.0, f32::max);
+    for (index, (cell, (name, width, height))) in tile(area, cameras.len(), widest, caption)
+        .into_iter()
+        .zip(cameras)
+        .enumerate()
     {
-        camera_ui(ui, context, cell, caption, index, index == chosen, &name, (width, height));
+        camera_ui(
+            ui,
+            context,
+            cell,
+            caption,
+            index,
+            index == chosen,
+            &name,
+            (width, height),
+        );
     }
 }
 
@@ -138,7 +171,9 @@ fn camera_ui(
         FrameState::Ready(frame) => Some(frame),
         FrameState::Failed(_) => None,
     });
-    let look = inspector.look().filter(|_| chosen && !inspector.look_is_late());
+    let look = inspector
+        .look()
+        .filter(|_| chosen && !inspector.look_is_late());
     let detections = look.map_or_else(
         || detections_without_look(context, index, name),
         |look| look.inputs.truth.detections.clone(),
@@ -148,24 +183,40 @@ fn camera_ui(
     // The exact outline belongs to the picture that is shown; only one camera carries the overlay.
     layers.exact &= chosen;
     layers.detections &= chosen;
-    let scene =
-        Scene { frame, size, look: look.map(|l| &**l), detections: &detections, overlay, layers };
+    let scene = Scene {
+        frame,
+        size,
+        look: look.map(|l| &**l),
+        detections: &detections,
+        overlay,
+        layers,
+    };
     let mut room = cell.shrink(2.0);
     room.max.y -= caption;
     let view = scene.paint(ui, room);
     if chosen {
         view.border(ui.painter(), Stroke::new(2.0, tokens.accent));
     }
-    if let Some(Picture { state: FrameState::Failed(error), .. }) = picture {
-        message_ui(ui, view.rect, &format!("This frame cannot be decoded: {error}"));
-    } else if let (true, LookState::Failed(reason)) = (chosen && frame.is_none(), inspector.look_state()) {
+    if let Some(Picture {
+        state: FrameState::Failed(error),
+        ..
+    }) = picture
+    {
+        message_ui(
+            ui,
+            view.rect,
+            &format!("This frame cannot be decoded: {error}"),
+        );
+    } else if let (true, LookState::Failed(reason)) =
+        (chosen && frame.is_none(), inspector.look_state())
+    {
         message_ui(ui, view.rect, reason);
     }
     late_ui(ui, context, &view.rect, picture, chosen);
 
-    let response = ui.interact(view.rect, ui.id().with(("camera", index)), Sense::click());
+    let response = ui.interact(view.rect, ui.scope_id().with(("camera", index)), Sense::click());
     let label = format!("Camera {name}");
-    response.widget_info(|| WidgetInfo::selected(WidgetType::Button, true, chosen, &label));
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, &label));
     if response.clicked() && !chosen {
         context.send(Command::SetCamera(index));
     }
@@ -174,11 +225,19 @@ fn camera_ui(
         _ => None,
     };
     let text = format!("{name} · {} × {} px", size.0, size.1);
-    let color = if chosen { tokens.text } else { tokens.text_weak };
+    let color = if chosen {
+        tokens.text
+    } else {
+        tokens.text_weak
+    };
     let at = egui::pos2(view.rect.left(), view.rect.bottom() + SPACE);
     let galley = {
         let text = why.map_or(text, |why| why);
-        let mut job = egui::text::LayoutJob::simple_singleline(text, egui::TextStyle::Small.resolve(ui.style()), color);
+        let mut job = egui::text::LayoutJob::simple_singleline(
+            text,
+            egui::TextStyle::Small.resolve(ui.style()),
+            color,
+        );
         job.wrap = egui::text::TextWrapping::truncate_at_width(cell.right() - at.x);
         ui.painter().layout_job(job)
     };
@@ -191,16 +250,32 @@ fn camera_ui(
 }
 
 /// The detector's boxes of the frame under the cursor when nothing looks at it.
-fn detections_without_look(context: &PaneContext<'_>, camera: usize, name: &str) -> Vec<grounding::Detection> {
+fn detections_without_look(
+    context: &PaneContext<'_>,
+    camera: usize,
+    name: &str,
+) -> Vec<grounding::Detection> {
     let state = context.state;
-    let boxes = state.dataset.as_ref().and_then(|d| d.boxes.as_ref()).map(|(_, boxes)| boxes.as_ref());
+    let boxes = state
+        .dataset
+        .as_ref()
+        .and_then(|d| d.boxes.as_ref())
+        .map(|(_, boxes)| boxes.as_ref());
     let shown = context.inspector.picture(camera).map(|p| p.place);
-    let Some(place) = shown else { return Vec::new() };
+    let Some(place) = shown else {
+        return Vec::new();
+    };
     Truth::detections(boxes, place.episode, place.step, name, None)
 }
 
 /// A spinner in the corner when picture or capture keep one waiting.
-fn late_ui(ui: &mut Ui, context: &PaneContext<'_>, rect: &Rect, picture: Option<&Picture>, chosen: bool) {
+fn late_ui(
+    ui: &mut Ui,
+    context: &PaneContext<'_>,
+    rect: &Rect,
+    picture: Option<&Picture>,
+    chosen: bool,
+) {
     let cursor = context.state.cursor;
     let decoding = context.state.dataset.is_some()
         && picture.is_none_or(|p| (p.place.episode, p.place.step) != (cursor.episode, cursor.step));
@@ -209,7 +284,10 @@ fn late_ui(ui: &mut Ui, context: &PaneContext<'_>, rect: &Rect, picture: Option<
         ui.ctx().request_repaint_after(PATIENCE);
     }
     if decoding || (chosen && context.inspector.look_is_late()) {
-        let corner = Rect::from_min_size(rect.right_top() + vec2(-6.0 * SPACE, SPACE), Vec2::splat(5.0 * SPACE));
+        let corner = Rect::from_min_size(
+            rect.right_top() + vec2(-6.0 * SPACE, SPACE),
+            Vec2::splat(5.0 * SPACE),
+        );
         egui::Spinner::new().paint_at(ui, corner);
     }
 }
@@ -218,19 +296,33 @@ fn late_ui(ui: &mut Ui, context: &PaneContext<'_>, rect: &Rect, picture: Option<
 fn message_ui(ui: &Ui, area: Rect, text: &str) {
     let color = theme::tokens(ui).text_weak;
     let font = egui::TextStyle::Body.resolve(ui.style());
-    let galley = ui.painter().layout(text.to_owned(), font, color, (area.width() - 8.0 * SPACE).max(20.0 * SPACE));
-    ui.painter().galley(area.center() - galley.size() / 2.0, galley, color);
+    let galley = ui.painter().layout(
+        text.to_owned(),
+        font,
+        color,
+        (area.width() - 8.0 * SPACE).max(20.0 * SPACE),
+    );
+    ui.painter()
+        .galley(area.center() - galley.size() / 2.0, galley, color);
 }
 
 /// Equal cells for `n` pictures of the given aspect ratio, in as many columns as make them largest.
 fn tile(area: Rect, n: usize, aspect: f32, caption: f32) -> Vec<Rect> {
     let picture_width = |columns: usize| {
         let rows = n.div_ceil(columns);
-        let cell = vec2(area.width() / columns as f32, area.height() / rows as f32 - caption);
+        let cell = vec2(
+            area.width() / columns as f32,
+            area.height() / rows as f32 - caption,
+        );
         cell.x.min(cell.y * aspect)
     };
-    let columns = (1..=n).max_by(|a, b| picture_width(*a).total_cmp(&picture_width(*b))).unwrap_or(1);
-    let size = vec2(area.width() / columns as f32, area.height() / n.div_ceil(columns) as f32);
+    let columns = (1..=n)
+        .max_by(|a, b| picture_width(*a).total_cmp(&picture_width(*b)))
+        .unwrap_or(1);
+    let size = vec2(
+        area.width() / columns as f32,
+        area.height() / n.div_ceil(columns) as f32,
+    );
     (0..n)
         .map(|i| {
             let at = vec2((i % columns) as f32 * size.x, (i / columns) as f32 * size.y);
@@ -241,7 +333,11 @@ fn tile(area: Rect, n: usize, aspect: f32, caption: f32) -> Vec<Rect> {
 
 /// The picture of the inspected camera, if it is decoded.
 pub(super) fn inspected_frame<'a>(context: &PaneContext<'a>) -> Option<&'a CameraFrame> {
-    match &context.inspector.picture(context.state.cursor.camera)?.state {
+    match &context
+        .inspector
+        .picture(context.state.cursor.camera)?
+        .state
+    {
         FrameState::Ready(frame) => Some(frame),
         FrameState::Failed(_) => None,
     }

@@ -1,10 +1,13 @@
 //! Every threshold from attention to mask, with the numbers that follow it.
 
-use egui::{Align, ComboBox, DragValue, Layout, Rect, RichText, ScrollArea, Sense, Slider, SliderClamping, Ui, vec2};
+use egui::{
+    Align, ComboBox, DragValue, Layout, Rect, RichText, ScrollArea, Sense, Slider, SliderClamping,
+    Ui, vec2,
+};
 use grounding::{
-    Aggregate, BaseMask, BottomRow, Budget, Connectivity, DatasetMetrics, ElbowMode, ElbowPool, EntropyTotal,
-    EntropyWeight, Floor, FrequencyTie, HeadId, HeadSelection, MaskRule, NoComponent, PRESETS, QuerySelector, SinkRule,
-    SumSource, Tie,
+    Aggregate, BaseMask, BottomRow, Budget, Connectivity, DatasetMetrics, ElbowMode, ElbowPool,
+    EntropyTotal, EntropyWeight, Floor, FrequencyTie, HeadId, HeadSelection, MaskRule, NoComponent,
+    PRESETS, QuerySelector, SinkRule, SumSource, Tie,
 };
 use std::ops::RangeInclusive;
 
@@ -48,23 +51,28 @@ impl Pane for Tuning {
         ui.separator();
         let (state, inspector) = (context.state, context.inspector);
         let mut selection = state.settings.selection.clone();
-        ScrollArea::vertical().id_salt("thresholds").auto_shrink([false, false]).show(ui, |ui| {
-            // The floating scroll bar must not lie on the numbers.
-            ui.set_max_width(ui.available_width() - 2.0 * SPACE);
-            let form =
-                Form { look: inspector.look().map(|l| &**l), report: inspector.report().map(|r| &**r) };
-            form.preset(ui, &mut selection);
-            form.query(ui, &mut selection);
-            form.elbow(ui, &mut selection);
-            form.entropy(ui, &mut selection);
-            form.filters(ui, &mut selection);
-            form.vote(ui, &mut selection);
-            form.map(ui, &mut selection);
-            form.mask(ui, &mut selection);
-            ui.add_space(2.0 * SPACE);
-            command_button(ui, context, &Command::ResetSelection);
-            ui.add_space(2.0 * SPACE);
-        });
+        ScrollArea::vertical()
+            .id_salt("thresholds")
+            .auto_shrink([false, false])
+            .show(ui, |ui| {
+                // The floating scroll bar must not lie on the numbers.
+                ui.set_max_width(ui.available_width() - 2.0 * SPACE);
+                let form = Form {
+                    look: inspector.look().map(|l| &**l),
+                    report: inspector.report().map(|r| &**r),
+                };
+                form.preset(ui, &mut selection);
+                form.query(ui, &mut selection);
+                form.elbow(ui, &mut selection);
+                form.entropy(ui, &mut selection);
+                form.filters(ui, &mut selection);
+                form.vote(ui, &mut selection);
+                form.map(ui, &mut selection);
+                form.mask(ui, &mut selection);
+                ui.add_space(2.0 * SPACE);
+                command_button(ui, context, &Command::ResetSelection);
+                ui.add_space(2.0 * SPACE);
+            });
         if selection != state.settings.selection {
             context.send(Command::SetSelection(Box::new(selection)));
         }
@@ -85,31 +93,54 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         "The same with the box grown by one patch on every side",
     ];
     let name_width = 24.0 * SPACE;
-    let width = ((ui.available_width() - name_width) / columns.len() as f32 - 2.0 * SPACE).max(10.0 * SPACE);
+    let width = ((ui.available_width() - name_width) / columns.len() as f32 - 2.0 * SPACE)
+        .max(10.0 * SPACE);
     let cell = |ui: &mut Ui, text: RichText, hover: &str| {
-        ui.allocate_ui_with_layout(vec2(width, 5.0 * SPACE), Layout::right_to_left(Align::Center), |ui| {
-            ui.set_min_width(width);
-            let response = ui.add(egui::Label::new(text).truncate());
-            if !hover.is_empty() {
-                response.on_hover_text(hover);
-            }
-        });
+        ui.allocate_ui_with_layout(
+            vec2(width, 5.0 * SPACE),
+            Layout::right_to_left(Align::Center),
+            |ui| {
+                ui.set_min_width(width);
+                let response = ui.add(egui::Label::new(text).truncate());
+                if !hover.is_empty() {
+                    response.on_hover_text(hover);
+                }
+            },
+        );
     };
     let name = |ui: &mut Ui, text: &str, hover: &str| {
-        ui.allocate_ui_with_layout(vec2(name_width, 5.0 * SPACE), Layout::left_to_right(Align::Center), |ui| {
-            ui.set_min_width(name_width);
-            ui.label(text).on_hover_text(hover);
-        });
+        ui.allocate_ui_with_layout(
+            vec2(name_width, 5.0 * SPACE),
+            Layout::left_to_right(Align::Center),
+            |ui| {
+                ui.set_min_width(name_width);
+                ui.label(text).on_hover_text(hover);
+            },
+        );
     };
     ui.horizontal(|ui| {
-        let source = report.and_then(|r| r.source).or(look.and_then(|l| l.metrics).map(|(_, s)| s));
+        let source = report
+            .and_then(|r| r.source)
+            .or(look.and_then(|l| l.metrics).map(|(_, s)| s));
         let against = source.map_or("no reference", |s| s.label());
-        ui.allocate_ui_with_layout(vec2(name_width, 5.0 * SPACE), Layout::left_to_right(Align::Center), |ui| {
-            ui.set_min_width(name_width);
-            ui.label(RichText::new(format!("against {against}")).small().color(tokens.text_weak));
-        });
+        ui.allocate_ui_with_layout(
+            vec2(name_width, 5.0 * SPACE),
+            Layout::left_to_right(Align::Center),
+            |ui| {
+                ui.set_min_width(name_width);
+                ui.label(
+                    RichText::new(format!("against {against}"))
+                        .small()
+                        .color(tokens.text_weak),
+                );
+            },
+        );
         for (column, help) in columns.iter().zip(help) {
-            cell(ui, RichText::new(*column).small().color(tokens.text_weak), help);
+            cell(
+                ui,
+                RichText::new(*column).small().color(tokens.text_weak),
+                help,
+            );
         }
     });
     ui.horizontal(|ui| {
@@ -117,34 +148,57 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         match look.and_then(|l| l.metrics) {
             Some((m, _)) => {
                 let mark = |hit: bool| {
-                    if hit { RichText::new("hit").color(tokens.good) } else { RichText::new("miss").color(tokens.bad) }
+                    if hit {
+                        RichText::new("hit").color(tokens.good)
+                    } else {
+                        RichText::new("miss").color(tokens.bad)
+                    }
                 };
-                cell(ui, RichText::new(format!("{:.2}", m.mask_iou)).monospace(), "");
-                cell(ui, RichText::new(format!("{:.2}", m.box_iou)).monospace(), "");
+                cell(
+                    ui,
+                    RichText::new(format!("{:.2}", m.mask_iou)).monospace(),
+                    "",
+                );
+                cell(
+                    ui,
+                    RichText::new(format!("{:.2}", m.box_iou)).monospace(),
+                    "",
+                );
                 cell(ui, mark(m.pointing), "");
                 cell(ui, mark(m.pointing_slack), "");
             }
-            None => (0..columns.len()).for_each(|_| cell(ui, RichText::new("–").color(tokens.text_weak), "")),
+            None => (0..columns.len())
+                .for_each(|_| cell(ui, RichText::new("–").color(tokens.text_weak), "")),
         }
     });
     let behind = inspector.report_is_behind();
-    for (split, metrics) in
-        [(Split::Tune, report.and_then(|r| r.tune)), (Split::HeldOut, report.and_then(|r| r.held_out))]
-    {
+    for (split, metrics) in [
+        (Split::Tune, report.and_then(|r| r.tune)),
+        (Split::HeldOut, report.and_then(|r| r.held_out)),
+    ] {
         let audit = audit_text(context, split, metrics.as_ref());
         ui.horizontal(|ui| {
             name(ui, split.label(), &audit);
-            let color = if behind { tokens.text_weak } else { tokens.text };
+            let color = if behind {
+                tokens.text_weak
+            } else {
+                tokens.text
+            };
             let number = |text: String| RichText::new(text).monospace().color(color);
             match metrics {
                 Some(m) => {
-                    let sem = if m.iou_sem.is_finite() { format!(" ±{:.2}", m.iou_sem) } else { String::new() };
+                    let sem = if m.iou_sem.is_finite() {
+                        format!(" ±{:.2}", m.iou_sem)
+                    } else {
+                        String::new()
+                    };
                     cell(ui, number(format!("{:.2}{sem}", m.mean_iou)), &audit);
                     cell(ui, number(percent(m.box_recall)), &audit);
                     cell(ui, number(percent(m.pointing)), &audit);
                     cell(ui, number(percent(m.pointing_slack)), &audit);
                 }
-                None => (0..columns.len()).for_each(|_| cell(ui, RichText::new("–").color(tokens.text_weak), &audit)),
+                None => (0..columns.len())
+                    .for_each(|_| cell(ui, RichText::new("–").color(tokens.text_weak), &audit)),
             }
         });
     }
@@ -152,28 +206,54 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
 }
 
 fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.0} %", share * 100.0) } else { "–".to_owned() }
+    if share.is_finite() {
+        format!("{:.0} %", share * 100.0)
+    } else {
+        "–".to_owned()
+    }
 }
 
 /// Where a number comes from.
 fn audit_text(context: &PaneContext<'_>, split: Split, metrics: Option<&DatasetMetrics>) -> String {
-    let model = match (context.state.source.checkpoint(), context.state.source.training_step()) {
+    let model = match (
+        context.state.source.checkpoint(),
+        context.state.source.training_step(),
+    ) {
         (Some(path), _) => path.display().to_string(),
         (None, _) => "the capture file".to_owned(),
     };
     let Some(metrics) = metrics else {
         return match context.inspector.report() {
-            Some(_) => format!("{}: no frame has a reference box. Open a box file, or use data with exact masks", split.label()),
-            None => format!("{}: measured as soon as a model and a dataset are open", split.label()),
+            Some(_) => format!(
+                "{}: no frame has a reference box. Open a box file, or use data with exact masks",
+                split.label()
+            ),
+            None => format!(
+                "{}: measured as soon as a model and a dataset are open",
+                split.label()
+            ),
         };
     };
     let what = match split {
         Split::Tune => "heads are chosen on these frames, so this is no result",
         Split::HeldOut => "episodes that no head was chosen on",
     };
-    let empty = if metrics.empty > 0 { format!(", {} without a mask (misses)", metrics.empty) } else { String::new() };
-    let overlap = format!("cumulative IoU {:.2}, mass inside {}, lift {:.1}", metrics.overall_iou, percent(metrics.mass_inside), metrics.lift);
-    format!("{}: {} frames{empty}; {what}.\n{overlap}\nModel: {model}", split.label(), metrics.frames)
+    let empty = if metrics.empty > 0 {
+        format!(", {} without a mask (misses)", metrics.empty)
+    } else {
+        String::new()
+    };
+    let overlap = format!(
+        "cumulative IoU {:.2}, mass inside {}, lift {:.1}",
+        metrics.overall_iou,
+        percent(metrics.mass_inside),
+        metrics.lift
+    );
+    format!(
+        "{}: {} frames{empty}; {what}.\n{overlap}\nModel: {model}",
+        split.label(),
+        metrics.frames
+    )
 }
 
 /// Which heads, chosen on what, and what is still going on.
@@ -182,7 +262,8 @@ fn status_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let tokens = theme::tokens(ui);
     let line = |ui: &mut Ui, text: String, color| {
         let hover = text.clone();
-        ui.add(egui::Label::new(RichText::new(text).small().color(color)).truncate()).on_hover_text(hover);
+        ui.add(egui::Label::new(RichText::new(text).small().color(color)).truncate())
+            .on_hover_text(hover);
     };
     let Some(look) = inspector.look() else {
         if let LookState::Failed(reason) = inspector.look_state() {
@@ -205,11 +286,19 @@ fn status_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         if let Some((fewest, most)) = candidates {
             let text = format!("{fewest} to {most} candidate heads a frame");
             if fewest < look.inputs.selection.k {
-                line(ui, format!("{text}: the elbow is fragile here, try none or manual"), tokens.warn);
+                line(
+                    ui,
+                    format!("{text}: the elbow is fragile here, try none or manual"),
+                    tokens.warn,
+                );
             } else {
                 line(ui, text, tokens.text_weak);
             }
-        } else if inspector.survey().is_none() && ui.link(RichText::new("Measure the dataset").small()).clicked() {
+        } else if inspector.survey().is_none()
+            && ui
+                .link(RichText::new("Measure the dataset").small())
+                .clicked()
+        {
             inspector.measure_again();
         }
     });
@@ -225,24 +314,37 @@ impl Form<'_> {
     fn preset(&self, ui: &mut Ui, s: &mut HeadSelection) {
         // A preset is about choosing heads; which token looks, and how the mask is cut, stay as they are.
         let with_preset = |name: &str, s: &HeadSelection| {
-            HeadSelection::preset(name).ok().map(|preset| HeadSelection {
-                query: s.query.clone(),
-                aggregate: s.aggregate,
-                smoothing: s.smoothing,
-                mask: s.mask,
-                dilate: s.dilate,
-                ..preset
-            })
+            HeadSelection::preset(name)
+                .ok()
+                .map(|preset| HeadSelection {
+                    query: s.query.clone(),
+                    aggregate: s.aggregate,
+                    smoothing: s.smoothing,
+                    mask: s.mask,
+                    dilate: s.dilate,
+                    ..preset
+                })
         };
-        let current = PRESETS.into_iter().find(|name| with_preset(name, s).as_ref() == Some(s));
+        let current = PRESETS
+            .into_iter()
+            .find(|name| with_preset(name, s).as_ref() == Some(s));
         let mut chosen = None;
-        choice(ui, "Preset", "Named sets of rules for choosing heads; token, map and mask stay as they are", current.map_or("Custom", preset_name), |ui| {
-            for name in PRESETS {
-                if ui.selectable_label(current == Some(name), preset_name(name)).clicked() {
-                    chosen = with_preset(name, s);
+        choice(
+            ui,
+            "Preset",
+            "Named sets of rules for choosing heads; token, map and mask stay as they are",
+            current.map_or("Custom", preset_name),
+            |ui| {
+                for name in PRESETS {
+                    if ui
+                        .selectable_label(current == Some(name), preset_name(name))
+                        .clicked()
+                    {
+                        chosen = with_preset(name, s);
+                    }
                 }
-            }
-        });
+            },
+        );
         if let Some(preset) = chosen {
             *s = preset;
         }
@@ -255,29 +357,40 @@ impl Form<'_> {
             QuerySelector::ReadOut => "Action token".to_owned(),
             QuerySelector::Last => "Last captured token".to_owned(),
             QuerySelector::Token(token) => format!("“{token}”"),
-            QuerySelector::Index(index) => capture.map_or_else(|| format!("Query {index}"), |c| query_name(c, *index)),
+            QuerySelector::Index(index) => {
+                capture.map_or_else(|| format!("Query {index}"), |c| query_name(c, *index))
+            }
         };
         let shown = name(&s.query);
-        choice(ui, "Token", "The token whose attention is read: the one the action comes from, or a word of the instruction", &shown, |ui| {
-            for selector in [QuerySelector::ReadOut, QuerySelector::Last] {
-                let text = name(&selector);
-                ui.selectable_value(&mut s.query, selector, text);
-            }
-            if let Some(capture) = capture {
-                ui.separator();
-                for index in 0..capture.queries.len() {
-                    let selector = selector_of(capture, index);
-                    if selector != QuerySelector::ReadOut {
-                        ui.selectable_value(&mut s.query, selector, query_name(capture, index));
+        choice(
+            ui,
+            "Token",
+            "The token whose attention is read: the one the action comes from, or a word of the instruction",
+            &shown,
+            |ui| {
+                for selector in [QuerySelector::ReadOut, QuerySelector::Last] {
+                    let text = name(&selector);
+                    ui.selectable_value(&mut s.query, selector, text);
+                }
+                if let Some(capture) = capture {
+                    ui.separator();
+                    for index in 0..capture.queries.len() {
+                        let selector = selector_of(capture, index);
+                        if selector != QuerySelector::ReadOut {
+                            ui.selectable_value(&mut s.query, selector, query_name(capture, index));
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     fn elbow(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Attention to the image");
-        let found = self.look.and_then(|l| l.scores.as_deref().ok()).map(|scores| scores.tau);
+        let found = self
+            .look
+            .and_then(|l| l.scores.as_deref().ok())
+            .map(|scores| scores.tau);
         let typical = self.report.and_then(|r| r.tau).or(found);
         let manual = matches!(s.elbow.mode, ElbowMode::Manual(_));
         let mode_name = match s.elbow.mode {
@@ -286,26 +399,49 @@ impl Form<'_> {
             ElbowMode::None => "None: keep every head",
             ElbowMode::Manual(_) => "Manual threshold",
         };
-        choice(ui, "Threshold τ", "Criterion 1: a head must give at least τ of its attention to the image", mode_name, |ui| {
-            ui.selectable_value(&mut s.elbow.mode, ElbowMode::Value, "Elbow of the sums");
-            if ui.selectable_label(manual, "Manual threshold").clicked() && !manual {
-                s.elbow.mode = ElbowMode::Manual(typical.unwrap_or(0.5));
-            }
-            ui.selectable_value(&mut s.elbow.mode, ElbowMode::None, "None: keep every head");
-            ui.selectable_value(&mut s.elbow.mode, ElbowMode::Index, "Elbow by position (defect)");
-        });
+        choice(
+            ui,
+            "Threshold τ",
+            "Criterion 1: a head must give at least τ of its attention to the image",
+            mode_name,
+            |ui| {
+                ui.selectable_value(&mut s.elbow.mode, ElbowMode::Value, "Elbow of the sums");
+                if ui.selectable_label(manual, "Manual threshold").clicked() && !manual {
+                    s.elbow.mode = ElbowMode::Manual(typical.unwrap_or(0.5));
+                }
+                ui.selectable_value(&mut s.elbow.mode, ElbowMode::None, "None: keep every head");
+                ui.selectable_value(
+                    &mut s.elbow.mode,
+                    ElbowMode::Index,
+                    "Elbow by position (defect)",
+                );
+            },
+        );
         let most = self
             .look
             .and_then(|l| l.scores.as_deref().ok())
-            .map_or(1.0, |scores| scores.heads.iter().map(|h| h.sum).fold(0.0, f64::max).max(0.01));
+            .map_or(1.0, |scores| {
+                scores
+                    .heads
+                    .iter()
+                    .map(|h| h.sum)
+                    .fold(0.0, f64::max)
+                    .max(0.01)
+            });
         let mut tau = match s.elbow.mode {
             ElbowMode::Manual(tau) => tau,
             ElbowMode::None => 0.0,
             ElbowMode::Value | ElbowMode::Index => typical.unwrap_or(0.0),
         };
         let before = tau;
-        Row { name: "τ", help: "Dragging sets a manual threshold; the elbow's own value is shown otherwise", range: 0.0..=most, decimals: 3, unit: "" }
-            .show(ui, &mut tau, Some((self.report, SweepField::Tau)));
+        Row {
+            name: "τ",
+            help: "Dragging sets a manual threshold; the elbow's own value is shown otherwise",
+            range: 0.0..=most,
+            decimals: 3,
+            unit: "",
+        }
+        .show(ui, &mut tau, Some((self.report, SweepField::Tau)));
         if tau != before {
             s.elbow.mode = ElbowMode::Manual(tau);
         }
@@ -313,56 +449,144 @@ impl Form<'_> {
             ElbowPool::Eligible => "Eligible heads",
             ElbowPool::All => "All heads, as published",
         };
-        choice(ui, "Elbow among", "Which heads the elbow is sought among: a head that cannot be chosen should not set the threshold", pool(s.elbow.over), |ui| {
-            for option in [ElbowPool::Eligible, ElbowPool::All] {
-                ui.selectable_value(&mut s.elbow.over, option, pool(option));
-            }
-        });
+        choice(
+            ui,
+            "Elbow among",
+            "Which heads the elbow is sought among: a head that cannot be chosen should not set the threshold",
+            pool(s.elbow.over),
+            |ui| {
+                for option in [ElbowPool::Eligible, ElbowPool::All] {
+                    ui.selectable_value(&mut s.elbow.over, option, pool(option));
+                }
+            },
+        );
         let mut automatic = s.elbow.exclude_layers.is_none();
-        let layers = self.look.map_or(4, |l| l.inputs.capture.layers.last().map_or(0, |n| *n as usize + 1));
-        let standard = if layers > 4 { 2 } else { 0 };
-        row(ui, "Skip first layers", "Early layers look broadly at everything. Automatic skips 2 in models of more than 4 layers", |ui, label| {
-            ui.checkbox(&mut automatic, "automatic");
-            let mut skipped = s.elbow.exclude_layers.unwrap_or(standard);
-            let value = ui.add_enabled(!automatic, DragValue::new(&mut skipped).range(0..=layers).speed(0.05));
-            value.labelled_by(label);
-            s.elbow.exclude_layers = (!automatic).then_some(skipped);
+        let layers = self.look.map_or(4, |l| {
+            l.inputs
+                .capture
+                .layers
+                .last()
+                .map_or(0, |n| *n as usize + 1)
         });
+        let standard = if layers > 4 { 2 } else { 0 };
+        row(
+            ui,
+            "Skip first layers",
+            "Early layers look broadly at everything. Automatic skips 2 in models of more than 4 layers",
+            |ui, label| {
+                ui.checkbox(&mut automatic, "automatic");
+                let mut skipped = s.elbow.exclude_layers.unwrap_or(standard);
+                let value = ui.add_enabled(
+                    !automatic,
+                    DragValue::new(&mut skipped).range(0..=layers).speed(0.05),
+                );
+                value.labelled_by(label);
+                s.elbow.exclude_layers = (!automatic).then_some(skipped);
+            },
+        );
     }
 
     fn entropy(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Spatial entropy");
         let e = &mut s.entropy;
-        row(ui, "Largest entropy", "Heads above this entropy are dropped. One region has entropy 0, two equal ones 0.69 nat", |ui, label| {
-            let mut limited = e.max.is_some();
-            ui.checkbox(&mut limited, "limit");
-            let mut max = e.max.unwrap_or(std::f64::consts::LN_2);
-            let value = DragValue::new(&mut max).range(0.0..=6.0).speed(0.01).fixed_decimals(2).suffix(" nat");
-            ui.add_enabled(limited, value).labelled_by(label);
-            e.max = limited.then_some(max);
-        });
-        Row { name: "Mean factor c", help: "Multiple of the mean that is subtracted before regions are sought", range: 0.0..=4.0, decimals: 2, unit: "" }
-            .show(ui, &mut e.c, None);
+        row(
+            ui,
+            "Largest entropy",
+            "Heads above this entropy are dropped. One region has entropy 0, two equal ones 0.69 nat",
+            |ui, label| {
+                let mut limited = e.max.is_some();
+                ui.checkbox(&mut limited, "limit");
+                let mut max = e.max.unwrap_or(std::f64::consts::LN_2);
+                let value = DragValue::new(&mut max)
+                    .range(0.0..=6.0)
+                    .speed(0.01)
+                    .fixed_decimals(2)
+                    .suffix(" nat");
+                ui.add_enabled(limited, value).labelled_by(label);
+                e.max = limited.then_some(max);
+            },
+        );
+        Row {
+            name: "Mean factor c",
+            help: "Multiple of the mean that is subtracted before regions are sought",
+            range: 0.0..=4.0,
+            decimals: 2,
+            unit: "",
+        }
+        .show(ui, &mut e.c, None);
         let relative = matches!(e.floor, Floor::Rel(_));
-        choice(ui, "Floor", "How far above the mean a patch must be to belong to a region", if relative { "Relative to 1 / patches" } else { "Absolute" }, |ui| {
-            if ui.selectable_label(relative, "Relative to 1 / patches").clicked() && !relative {
-                e.floor = Floor::Rel(0.576);
-            }
-            if ui.selectable_label(!relative, "Absolute").clicked() && relative {
-                e.floor = Floor::Abs(0.001);
-            }
-        });
+        choice(
+            ui,
+            "Floor",
+            "How far above the mean a patch must be to belong to a region",
+            if relative {
+                "Relative to 1 / patches"
+            } else {
+                "Absolute"
+            },
+            |ui| {
+                if ui
+                    .selectable_label(relative, "Relative to 1 / patches")
+                    .clicked()
+                    && !relative
+                {
+                    e.floor = Floor::Rel(0.576);
+                }
+                if ui.selectable_label(!relative, "Absolute").clicked() && relative {
+                    e.floor = Floor::Abs(0.001);
+                }
+            },
+        );
         match &mut e.floor {
             Floor::Rel(floor) => Row { name: "Floor value", help: "Times 1 / number of patches; 0.576 equals the published 0.001 on its own 24 × 24 grid", range: 0.0..=4.0, decimals: 3, unit: "" }.show(ui, floor, None),
             Floor::Abs(floor) => Row { name: "Floor value", help: "Used as it is; published: 0.001", range: 0.0..=0.02, decimals: 4, unit: "" }.show(ui, floor, None),
         }
-        pair(ui, "Neighbours", "Which patches touch", &mut e.connectivity, [(Connectivity::Eight, "Edges and corners"), (Connectivity::Four, "Edges only")]);
-        pair(ui, "A region weighs", "What a region counts for in the entropy", &mut e.weight, [(EntropyWeight::Mass, "Its attention"), (EntropyWeight::Pixels, "Its patches (paper)")]);
-        pair(ui, "Divided by", "What the weights are shares of", &mut e.total, [(EntropyTotal::Kept, "Mass in regions"), (EntropyTotal::Positive, "Mass above the mean (published)")]);
-        pair(ui, "No region", "Entropy of a map in which nothing stands out", &mut e.no_component, [(NoComponent::Inf, "Never selected"), (NoComponent::Zero, "Ranked best (published)")]);
+        pair(
+            ui,
+            "Neighbours",
+            "Which patches touch",
+            &mut e.connectivity,
+            [
+                (Connectivity::Eight, "Edges and corners"),
+                (Connectivity::Four, "Edges only"),
+            ],
+        );
+        pair(
+            ui,
+            "A region weighs",
+            "What a region counts for in the entropy",
+            &mut e.weight,
+            [
+                (EntropyWeight::Mass, "Its attention"),
+                (EntropyWeight::Pixels, "Its patches (paper)"),
+            ],
+        );
+        pair(
+            ui,
+            "Divided by",
+            "What the weights are shares of",
+            &mut e.total,
+            [
+                (EntropyTotal::Kept, "Mass in regions"),
+                (EntropyTotal::Positive, "Mass above the mean (published)"),
+            ],
+        );
+        pair(
+            ui,
+            "No region",
+            "Entropy of a map in which nothing stands out",
+            &mut e.no_component,
+            [
+                (NoComponent::Inf, "Never selected"),
+                (NoComponent::Zero, "Ranked best (published)"),
+            ],
+        );
         ui.horizontal(|ui| {
             name_cell(ui, "", "");
-            ui.checkbox(&mut e.normalise, "Normalise first").on_hover_text("Divide the map by its sum, so that attention given to text does not matter");
+            ui.checkbox(&mut e.normalise, "Normalise first")
+                .on_hover_text(
+                    "Divide the map by its sum, so that attention given to text does not matter",
+                );
         });
     }
 
@@ -374,19 +598,26 @@ impl Form<'_> {
             BottomRow::Abs(_) => "Absolute (published)",
             BottomRow::ComponentFull => "Whole row in a region",
         };
-        choice(ui, "Bottom row", "Drops heads that look at the bottom edge. Switch off for two cameras stacked in one picture", rule, |ui| {
-            for (option, name) in [
-                (BottomRow::Off, "Off"),
-                (BottomRow::Share(28.8), "Share of the map"),
-                (BottomRow::Abs(0.05), "Absolute (published)"),
-                (BottomRow::ComponentFull, "Whole row in a region"),
-            ] {
-                let same = std::mem::discriminant(&s.bottom_row) == std::mem::discriminant(&option);
-                if ui.selectable_label(same, name).clicked() && !same {
-                    s.bottom_row = option;
+        choice(
+            ui,
+            "Bottom row",
+            "Drops heads that look at the bottom edge. Switch off for two cameras stacked in one picture",
+            rule,
+            |ui| {
+                for (option, name) in [
+                    (BottomRow::Off, "Off"),
+                    (BottomRow::Share(28.8), "Share of the map"),
+                    (BottomRow::Abs(0.05), "Absolute (published)"),
+                    (BottomRow::ComponentFull, "Whole row in a region"),
+                ] {
+                    let same =
+                        std::mem::discriminant(&s.bottom_row) == std::mem::discriminant(&option);
+                    if ui.selectable_label(same, name).clicked() && !same {
+                        s.bottom_row = option;
+                    }
                 }
-            }
-        });
+            },
+        );
         match &mut s.bottom_row {
             BottomRow::Share(t) => Row { name: "Bottom threshold", help: "Times the map's sum / number of patches; 28.8 equals the published 0.05 on its own 24 × 24 grid", range: 0.0..=64.0, decimals: 1, unit: "" }.show(ui, t, None),
             BottomRow::Abs(t) => Row { name: "Bottom threshold", help: "Largest weight allowed in the bottom row; published: 0.05", range: 0.0..=0.5, decimals: 3, unit: "" }.show(ui, t, None),
@@ -394,48 +625,132 @@ impl Form<'_> {
         }
         let known = self.look.is_none_or(|l| l.maps.sinks.is_some());
         ui.horizontal(|ui| {
-            name_cell(ui, "Sink tokens", "Tokens that draw attention without meaning");
+            name_cell(
+                ui,
+                "Sink tokens",
+                "Tokens that draw attention without meaning",
+            );
             // A filter that is on must stay reachable, or it could not be switched off.
             let possible = known || s.sinks.apply;
             ui.add_enabled(possible, egui::Checkbox::new(&mut s.sinks.apply, "Remove"))
                 .on_hover_text("Attention to sink patches is removed before entropy and heat map")
                 .on_disabled_hover_text("This capture does not say which tokens are sinks");
-            ui.add_enabled(s.sinks.apply, egui::Checkbox::new(&mut s.sinks.renormalise, "Keep the sum"))
-                .on_hover_text("Scale the rest of the map up, so that it keeps its sum");
+            ui.add_enabled(
+                s.sinks.apply,
+                egui::Checkbox::new(&mut s.sinks.renormalise, "Keep the sum"),
+            )
+            .on_hover_text("Scale the rest of the map up, so that it keeps its sum");
         });
         if s.sinks.apply {
-            pair(ui, "τ compares", "Which sum criterion 1 uses", &mut s.sinks.sum_source, [(SumSource::Raw, "Sum with sinks"), (SumSource::Filtered, "Sum without sinks")]);
+            pair(
+                ui,
+                "τ compares",
+                "Which sum criterion 1 uses",
+                &mut s.sinks.sum_source,
+                [
+                    (SumSource::Raw, "Sum with sinks"),
+                    (SumSource::Filtered, "Sum without sinks"),
+                ],
+            );
             let relative = matches!(s.sinks.rule, SinkRule::Relative(_));
-            choice(ui, "Sink rule", "Threshold on the largest normalised hidden value of a token", if relative { "Relative to √width" } else { "Absolute (published)" }, |ui| {
-                if ui.selectable_label(relative, "Relative to √width").clicked() && !relative {
-                    s.sinks.rule = SinkRule::Relative(0.31);
-                }
-                if ui.selectable_label(!relative, "Absolute (published)").clicked() && relative {
-                    s.sinks.rule = SinkRule::Absolute(20.0);
-                }
-            });
+            choice(
+                ui,
+                "Sink rule",
+                "Threshold on the largest normalised hidden value of a token",
+                if relative {
+                    "Relative to √width"
+                } else {
+                    "Absolute (published)"
+                },
+                |ui| {
+                    if ui
+                        .selectable_label(relative, "Relative to √width")
+                        .clicked()
+                        && !relative
+                    {
+                        s.sinks.rule = SinkRule::Relative(0.31);
+                    }
+                    if ui
+                        .selectable_label(!relative, "Absolute (published)")
+                        .clicked()
+                        && relative
+                    {
+                        s.sinks.rule = SinkRule::Absolute(20.0);
+                    }
+                },
+            );
             match &mut s.sinks.rule {
-                SinkRule::Relative(t) => Row { name: "Sink threshold", help: "0.31 equals the published 20 at width 4096", range: 0.0..=1.0, decimals: 2, unit: "" }.show(ui, t, None),
-                SinkRule::Absolute(t) => Row { name: "Sink threshold", help: "Can never fire when above the square root of the model's width", range: 0.0..=64.0, decimals: 1, unit: "" }.show(ui, t, None),
+                SinkRule::Relative(t) => Row {
+                    name: "Sink threshold",
+                    help: "0.31 equals the published 20 at width 4096",
+                    range: 0.0..=1.0,
+                    decimals: 2,
+                    unit: "",
+                }
+                .show(ui, t, None),
+                SinkRule::Absolute(t) => Row {
+                    name: "Sink threshold",
+                    help: "Can never fire when above the square root of the model's width",
+                    range: 0.0..=64.0,
+                    decimals: 1,
+                    unit: "",
+                }
+                .show(ui, t, None),
             }
         }
     }
 
     fn vote(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Heads");
-        let most = self.look.map_or(32, |l| l.maps.n_layers * l.maps.n_heads).max(1);
+        let most = self
+            .look
+            .map_or(32, |l| l.maps.n_layers * l.maps.n_heads)
+            .max(1);
         // The strip tries up to 16 heads, and nobody wants hundreds.
-        Row { name: "Heads k", help: "How many heads are kept after the vote over the tuning frames", range: 1.0..=most.min(16) as f64, decimals: 0, unit: "" }
-            .integer(ui, &mut s.k, Some((self.report, SweepField::K)));
-        Row { name: "Candidates", help: "Lowest-entropy heads that each frame votes for; the paper uses 10, its code 5", range: 1.0..=most.min(64) as f64, decimals: 0, unit: "" }
-            .integer(ui, &mut s.candidates, None);
-        pair(ui, "Equal entropy", "Order of heads of equal entropy within one frame", &mut s.tie, [(Tie::Index, "Earlier layer first"), (Tie::Sum, "More attention first")]);
-        pair(ui, "Equal votes", "Order of heads with equally many votes; use ranks below some hundred frames", &mut s.freq_tie, [(FrequencyTie::Index, "Earlier layer first"), (FrequencyTie::RankSum, "Better ranks first")]);
+        Row {
+            name: "Heads k",
+            help: "How many heads are kept after the vote over the tuning frames",
+            range: 1.0..=most.min(16) as f64,
+            decimals: 0,
+            unit: "",
+        }
+        .integer(ui, &mut s.k, Some((self.report, SweepField::K)));
+        Row {
+            name: "Candidates",
+            help: "Lowest-entropy heads that each frame votes for; the paper uses 10, its code 5",
+            range: 1.0..=most.min(64) as f64,
+            decimals: 0,
+            unit: "",
+        }
+        .integer(ui, &mut s.candidates, None);
+        pair(
+            ui,
+            "Equal entropy",
+            "Order of heads of equal entropy within one frame",
+            &mut s.tie,
+            [
+                (Tie::Index, "Earlier layer first"),
+                (Tie::Sum, "More attention first"),
+            ],
+        );
+        pair(
+            ui,
+            "Equal votes",
+            "Order of heads with equally many votes; use ranks below some hundred frames",
+            &mut s.freq_tie,
+            [
+                (FrequencyTie::Index, "Earlier layer first"),
+                (FrequencyTie::RankSum, "Better ranks first"),
+            ],
+        );
     }
 
     fn map(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Heat map");
-        let head = self.look.and_then(|l| l.heads.first().copied()).unwrap_or(HeadId { layer: 0, head: 0 });
+        let head = self
+            .look
+            .and_then(|l| l.heads.first().copied())
+            .unwrap_or(HeadId { layer: 0, head: 0 });
         let options = [
             (Aggregate::Selected { normalise: false }, "Selected heads"),
             (Aggregate::Head(head), "One head"),
@@ -443,35 +758,85 @@ impl Form<'_> {
             (Aggregate::NaiveSinkFiltered, "Mean without sinks"),
             (Aggregate::MeanSubtracted, "Mean minus token mean"),
         ];
-        let same = |a: &Aggregate, b: &Aggregate| std::mem::discriminant(a) == std::mem::discriminant(b);
-        let name = options.iter().find(|(o, _)| same(o, &s.aggregate)).map_or("", |(_, name)| *name);
-        choice(ui, "Made of", "What the heat map is made of, from which the mask is cut", name, |ui| {
-            for (option, name) in options {
-                if ui.selectable_label(same(&option, &s.aggregate), name).clicked() && !same(&option, &s.aggregate) {
-                    s.aggregate = option;
+        let same =
+            |a: &Aggregate, b: &Aggregate| std::mem::discriminant(a) == std::mem::discriminant(b);
+        let name = options
+            .iter()
+            .find(|(o, _)| same(o, &s.aggregate))
+            .map_or("", |(_, name)| *name);
+        choice(
+            ui,
+            "Made of",
+            "What the heat map is made of, from which the mask is cut",
+            name,
+            |ui| {
+                for (option, name) in options {
+                    if ui
+                        .selectable_label(same(&option, &s.aggregate), name)
+                        .clicked()
+                        && !same(&option, &s.aggregate)
+                    {
+                        s.aggregate = option;
+                    }
                 }
-            }
-        });
+            },
+        );
         match &mut s.aggregate {
             Aggregate::Selected { normalise } => {
                 ui.horizontal(|ui| {
                     name_cell(ui, "", "");
-                    ui.checkbox(normalise, "Equal weight per head").on_hover_text("Divide every head map by its sum before they are added");
+                    ui.checkbox(normalise, "Equal weight per head")
+                        .on_hover_text("Divide every head map by its sum before they are added");
                 });
             }
             Aggregate::Head(id) => {
-                let (layers, heads) = self.look.map_or((1, 1), |l| (l.maps.n_layers.max(1), l.maps.n_heads.max(1)));
-                row(ui, "Layer and head", "Position in the capture, from 0", |ui, label| {
-                    ui.add(DragValue::new(&mut id.layer).range(0..=layers - 1).speed(0.05).prefix("L")).labelled_by(label);
-                    ui.add(DragValue::new(&mut id.head).range(0..=heads - 1).speed(0.05).prefix("H")).labelled_by(label);
-                });
+                let (layers, heads) = self
+                    .look
+                    .map_or((1, 1), |l| (l.maps.n_layers.max(1), l.maps.n_heads.max(1)));
+                row(
+                    ui,
+                    "Layer and head",
+                    "Position in the capture, from 0",
+                    |ui, label| {
+                        ui.add(
+                            DragValue::new(&mut id.layer)
+                                .range(0..=layers - 1)
+                                .speed(0.05)
+                                .prefix("L"),
+                        )
+                        .labelled_by(label);
+                        ui.add(
+                            DragValue::new(&mut id.head)
+                                .range(0..=heads - 1)
+                                .speed(0.05)
+                                .prefix("H"),
+                        )
+                        .labelled_by(label);
+                    },
+                );
             }
             Aggregate::Naive | Aggregate::NaiveSinkFiltered | Aggregate::MeanSubtracted => {}
         }
-        Row { name: "Smoothing σ", help: "Standard deviation of the Gaussian over patches; 0 is off", range: 0.0..=3.0, decimals: 2, unit: "" }
-            .show(ui, &mut s.smoothing.sigma, Some((self.report, SweepField::Sigma)));
-        Row { name: "Cut off at", help: "Radius of the Gaussian in σ: 4 gives 9 taps at σ = 1, 3 gives the paper's 7", range: 1.0..=6.0, decimals: 1, unit: " σ" }
-            .show(ui, &mut s.smoothing.truncate, None);
+        Row {
+            name: "Smoothing σ",
+            help: "Standard deviation of the Gaussian over patches; 0 is off",
+            range: 0.0..=3.0,
+            decimals: 2,
+            unit: "",
+        }
+        .show(
+            ui,
+            &mut s.smoothing.sigma,
+            Some((self.report, SweepField::Sigma)),
+        );
+        Row {
+            name: "Cut off at",
+            help: "Radius of the Gaussian in σ: 4 gives 9 taps at σ = 1, 3 gives the paper's 7",
+            range: 1.0..=6.0,
+            decimals: 1,
+            unit: " σ",
+        }
+        .show(ui, &mut s.smoothing.truncate, None);
     }
 
     fn mask(&self, ui: &mut Ui, s: &mut HeadSelection) {
@@ -481,35 +846,72 @@ impl Form<'_> {
         let options = [
             (MaskRule::RegionBudget(budget), "Region of exact area"),
             (MaskRule::RegionComponent { base }, "Region at the peak"),
-            (MaskRule::TwoRegionsBudget { base, budget, share1: 0.5 }, "Two regions of exact area"),
+            (
+                MaskRule::TwoRegionsBudget {
+                    base,
+                    budget,
+                    share1: 0.5,
+                },
+                "Two regions of exact area",
+            ),
             (MaskRule::TwoRegions { base }, "Two regions"),
             (MaskRule::TopN(budget), "Brightest patches, scattered"),
             (MaskRule::KeepMass(0.6), "Share of the attention"),
             (MaskRule::Mean, "Above the mean (published)"),
         ];
-        let same = |a: &MaskRule, b: &MaskRule| std::mem::discriminant(a) == std::mem::discriminant(b);
-        let name = options.iter().find(|(o, _)| same(o, &s.mask)).map_or("", |(_, name)| *name);
-        choice(ui, "Rule", "How the heat map becomes a mask. Training arms use exact areas, so that they differ in place only", name, |ui| {
-            for (option, name) in options {
-                if ui.selectable_label(same(&option, &s.mask), name).clicked() && !same(&option, &s.mask) {
-                    s.mask = option;
+        let same =
+            |a: &MaskRule, b: &MaskRule| std::mem::discriminant(a) == std::mem::discriminant(b);
+        let name = options
+            .iter()
+            .find(|(o, _)| same(o, &s.mask))
+            .map_or("", |(_, name)| *name);
+        choice(
+            ui,
+            "Rule",
+            "How the heat map becomes a mask. Training arms use exact areas, so that they differ in place only",
+            name,
+            |ui| {
+                for (option, name) in options {
+                    if ui.selectable_label(same(&option, &s.mask), name).clicked()
+                        && !same(&option, &s.mask)
+                    {
+                        s.mask = option;
+                    }
                 }
-            }
-        });
+            },
+        );
         match &mut s.mask {
             MaskRule::Mean => {}
             MaskRule::KeepMass(share) => keep_mass_row(ui, share),
             MaskRule::TopN(budget) | MaskRule::RegionBudget(budget) => self.budget(ui, budget),
-            MaskRule::RegionComponent { base } | MaskRule::TwoRegions { base } => base_rows(ui, base),
-            MaskRule::TwoRegionsBudget { base, budget, share1 } => {
+            MaskRule::RegionComponent { base } | MaskRule::TwoRegions { base } => {
+                base_rows(ui, base)
+            }
+            MaskRule::TwoRegionsBudget {
+                base,
+                budget,
+                share1,
+            } => {
                 self.budget(ui, budget);
-                let row = Row { name: "First region", help: "Share of the area that the first region gets", range: 5.0..=95.0, decimals: 0, unit: " %" };
+                let row = Row {
+                    name: "First region",
+                    help: "Share of the area that the first region gets",
+                    range: 5.0..=95.0,
+                    decimals: 0,
+                    unit: " %",
+                };
                 row.share(ui, share1, None);
                 base_rows(ui, base);
             }
         }
-        Row { name: "Dilate", help: "Rounds of 3 × 3 dilation; the area is no longer exact when this is not 0", range: 0.0..=4.0, decimals: 0, unit: "" }
-            .integer(ui, &mut s.dilate, None);
+        Row {
+            name: "Dilate",
+            help: "Rounds of 3 × 3 dilation; the area is no longer exact when this is not 0",
+            range: 0.0..=4.0,
+            decimals: 0,
+            unit: "",
+        }
+        .integer(ui, &mut s.dilate, None);
     }
 
     /// The area of a mask, in patches or as a share of the grid.
@@ -517,32 +919,56 @@ impl Form<'_> {
         let grid = self.look.map(|l| l.grid.grid);
         let patches = grid.map_or(64, |g| g.len());
         let by_share = matches!(budget, Budget::Share(_));
-        choice(ui, "Area in", "Whether the area is a share of the grid or a number of patches", if by_share { "Share of the grid" } else { "Patches" }, |ui| {
-            if ui.selectable_label(by_share, "Share of the grid").clicked()
-                && let Budget::Patches(n) = *budget
-            {
-                *budget = Budget::Share((n as f64 / patches as f64).clamp(0.01, 1.0));
-            }
-            if ui.selectable_label(!by_share, "Patches").clicked()
-                && let (Budget::Share(_), Some(grid)) = (*budget, grid)
-            {
-                *budget = Budget::Patches(budget.patches(grid).unwrap_or(1).clamp(1, patches));
-            }
-        });
+        choice(
+            ui,
+            "Area in",
+            "Whether the area is a share of the grid or a number of patches",
+            if by_share {
+                "Share of the grid"
+            } else {
+                "Patches"
+            },
+            |ui| {
+                if ui.selectable_label(by_share, "Share of the grid").clicked()
+                    && let Budget::Patches(n) = *budget
+                {
+                    *budget = Budget::Share((n as f64 / patches as f64).clamp(0.01, 1.0));
+                }
+                if ui.selectable_label(!by_share, "Patches").clicked()
+                    && let (Budget::Share(_), Some(grid)) = (*budget, grid)
+                {
+                    *budget = Budget::Patches(budget.patches(grid).unwrap_or(1).clamp(1, patches));
+                }
+            },
+        );
         match budget {
             Budget::Share(share) => {
-                Row { name: "Area", help: "Share of all patches in the mask, rounded up", range: 2.0..=50.0, decimals: 0, unit: " %" }
-                    .share(ui, share, Some((self.report, SweepField::Area)));
+                Row {
+                    name: "Area",
+                    help: "Share of all patches in the mask, rounded up",
+                    range: 2.0..=50.0,
+                    decimals: 0,
+                    unit: " %",
+                }
+                .share(ui, share, Some((self.report, SweepField::Area)));
             }
-            Budget::Patches(n) => Row { name: "Area", help: "Exact number of patches in the mask", range: 1.0..=patches as f64, decimals: 0, unit: " patches" }
-                .integer(ui, n, None),
+            Budget::Patches(n) => Row {
+                name: "Area",
+                help: "Exact number of patches in the mask",
+                range: 1.0..=patches as f64,
+                decimals: 0,
+                unit: " patches",
+            }
+            .integer(ui, n, None),
         }
     }
 }
 
 fn base_of(rule: &MaskRule) -> Option<BaseMask> {
     match rule {
-        MaskRule::RegionComponent { base } | MaskRule::TwoRegions { base } | MaskRule::TwoRegionsBudget { base, .. } => Some(*base),
+        MaskRule::RegionComponent { base }
+        | MaskRule::TwoRegions { base }
+        | MaskRule::TwoRegionsBudget { base, .. } => Some(*base),
         MaskRule::KeepMass(share) => Some(BaseMask::KeepMass(*share)),
         MaskRule::Mean => Some(BaseMask::Mean),
         MaskRule::TopN(_) | MaskRule::RegionBudget(_) => None,
@@ -551,29 +977,58 @@ fn base_of(rule: &MaskRule) -> Option<BaseMask> {
 
 fn budget_of(rule: &MaskRule) -> Option<Budget> {
     match rule {
-        MaskRule::TopN(budget) | MaskRule::RegionBudget(budget) | MaskRule::TwoRegionsBudget { budget, .. } => Some(*budget),
-        MaskRule::Mean | MaskRule::KeepMass(_) | MaskRule::RegionComponent { .. } | MaskRule::TwoRegions { .. } => None,
+        MaskRule::TopN(budget)
+        | MaskRule::RegionBudget(budget)
+        | MaskRule::TwoRegionsBudget { budget, .. } => Some(*budget),
+        MaskRule::Mean
+        | MaskRule::KeepMass(_)
+        | MaskRule::RegionComponent { .. }
+        | MaskRule::TwoRegions { .. } => None,
     }
 }
 
 fn base_rows(ui: &mut Ui, base: &mut BaseMask) {
     let keeps = matches!(base, BaseMask::KeepMass(_));
-    choice(ui, "Regions of", "The mask whose connected parts are the regions", if keeps { "Share of the attention" } else { "Patches above the mean" }, |ui| {
-        if ui.selectable_label(keeps, "Share of the attention").clicked() && !keeps {
-            *base = BaseMask::default();
-        }
-        if ui.selectable_label(!keeps, "Patches above the mean").clicked() && keeps {
-            *base = BaseMask::Mean;
-        }
-    });
+    choice(
+        ui,
+        "Regions of",
+        "The mask whose connected parts are the regions",
+        if keeps {
+            "Share of the attention"
+        } else {
+            "Patches above the mean"
+        },
+        |ui| {
+            if ui
+                .selectable_label(keeps, "Share of the attention")
+                .clicked()
+                && !keeps
+            {
+                *base = BaseMask::default();
+            }
+            if ui
+                .selectable_label(!keeps, "Patches above the mean")
+                .clicked()
+                && keeps
+            {
+                *base = BaseMask::Mean;
+            }
+        },
+    );
     if let BaseMask::KeepMass(share) = base {
         keep_mass_row(ui, share);
     }
 }
 
 fn keep_mass_row(ui: &mut Ui, share: &mut f64) {
-    Row { name: "Attention kept", help: "Fewest patches that hold this share of the attention; DINO uses 60 %", range: 1.0..=100.0, decimals: 0, unit: " %" }
-        .share(ui, share, None);
+    Row {
+        name: "Attention kept",
+        help: "Fewest patches that hold this share of the attention; DINO uses 60 %",
+        range: 1.0..=100.0,
+        decimals: 0,
+        unit: " %",
+    }
+    .share(ui, share, None);
 }
 
 fn preset_name(name: &str) -> &str {
@@ -591,15 +1046,19 @@ fn preset_name(name: &str) -> &str {
 
 /// The name of a row, with its help; gives back the id that labels the control.
 fn name_cell(ui: &mut Ui, name: &str, help: &str) -> egui::Id {
-    ui.allocate_ui_with_layout(vec2(NAME, ui.spacing().interact_size.y), Layout::left_to_right(Align::Center), |ui| {
-        ui.set_min_width(NAME);
-        let label = ui.add(egui::Label::new(name).truncate());
-        let id = label.id;
-        if !help.is_empty() {
-            label.on_hover_text(help);
-        }
-        id
-    })
+    ui.allocate_ui_with_layout(
+        vec2(NAME, ui.spacing().interact_size.y),
+        Layout::left_to_right(Align::Center),
+        |ui| {
+            ui.set_min_width(NAME);
+            let label = ui.add(egui::Label::new(name).truncate());
+            let id = label.id;
+            if !help.is_empty() {
+                label.on_hover_text(help);
+            }
+            id
+        },
+    )
     .inner
 }
 
@@ -615,14 +1074,30 @@ fn row(ui: &mut Ui, name: &str, help: &str, controls: impl FnOnce(&mut Ui, egui:
 fn choice(ui: &mut Ui, name: &str, help: &str, selected: &str, options: impl FnOnce(&mut Ui)) {
     row(ui, name, help, |ui, label| {
         let width = ui.available_width();
-        let combo = ComboBox::from_id_salt(name).width(width).truncate().selected_text(selected);
-        combo.show_ui(ui, options).response.labelled_by(label).on_hover_text(help);
+        let combo = ComboBox::from_id_salt(name)
+            .width(width)
+            .truncate()
+            .selected_text(selected);
+        combo
+            .show_ui(ui, options)
+            .response
+            .labelled_by(label)
+            .on_hover_text(help);
     });
 }
 
 /// A row with two values to choose from.
-fn pair<T: PartialEq + Copy>(ui: &mut Ui, name: &str, help: &str, value: &mut T, options: [(T, &str); 2]) {
-    let shown = options.iter().find(|(o, _)| o == value).map_or("", |(_, name)| *name);
+fn pair<T: PartialEq + Copy>(
+    ui: &mut Ui,
+    name: &str,
+    help: &str,
+    value: &mut T,
+    options: [(T, &str); 2],
+) {
+    let shown = options
+        .iter()
+        .find(|(o, _)| o == value)
+        .map_or("", |(_, name)| *name);
     choice(ui, name, help, shown, |ui| {
         for (option, name) in options {
             ui.selectable_value(value, option, name);
@@ -647,12 +1122,19 @@ impl Row<'_> {
     }
 
     /// The same where the row shows `scale` times what the strip was computed for.
-    fn show_scaled(&self, ui: &mut Ui, value: &mut f64, strip: Option<(Option<&Report>, SweepField)>, scale: f64) {
+    fn show_scaled(
+        &self,
+        ui: &mut Ui,
+        value: &mut f64,
+        strip: Option<(Option<&Report>, SweepField)>,
+        scale: f64,
+    ) {
         let rail = ui
             .horizontal(|ui| {
                 let label = name_cell(ui, self.name, self.help);
                 let spacing = ui.spacing().item_spacing.x;
-                ui.spacing_mut().slider_width = (ui.available_width() - VALUE - spacing).max(15.0 * SPACE);
+                ui.spacing_mut().slider_width =
+                    (ui.available_width() - VALUE - spacing).max(15.0 * SPACE);
                 let step = if self.decimals == 0 { 1.0 } else { 0.0 };
                 let slider = Slider::new(value, self.range.clone())
                     .show_value(false)
@@ -666,7 +1148,11 @@ impl Row<'_> {
                     .speed(speed)
                     .fixed_decimals(self.decimals)
                     .suffix(self.unit);
-                ui.add_sized(vec2(ui.available_width(), ui.spacing().interact_size.y), number).labelled_by(label);
+                ui.add_sized(
+                    vec2(ui.available_width(), ui.spacing().interact_size.y),
+                    number,
+                )
+                .labelled_by(label);
                 slider.rect
             })
             .inner;
@@ -685,7 +1171,12 @@ impl Row<'_> {
         }
     }
 
-    fn integer(&self, ui: &mut Ui, value: &mut usize, strip: Option<(Option<&Report>, SweepField)>) {
+    fn integer(
+        &self,
+        ui: &mut Ui,
+        value: &mut usize,
+        strip: Option<(Option<&Report>, SweepField)>,
+    ) {
         let mut number = *value as f64;
         self.show(ui, &mut number, strip);
         *value = number.round().max(0.0) as usize;
@@ -704,12 +1195,20 @@ fn strip_ui(
     scale: f64,
 ) {
     let (row, response) = ui.allocate_exact_size(vec2(ui.available_width(), STRIP), Sense::hover());
-    let Some(sweep) = report.and_then(|r| r.sweep(field)).filter(|s| s.points.len() > 1) else { return };
+    let Some(sweep) = report
+        .and_then(|r| r.sweep(field))
+        .filter(|s| s.points.len() > 1)
+    else {
+        return;
+    };
     let tokens = theme::tokens(ui);
     // The rail ends half a handle before the slider's rectangle does.
     let inset = ui.spacing().interact_size.y / 2.5;
     let area = Rect::from_x_y_ranges(rail.x_range().shrink(inset), row.y_range().shrink(2.0));
-    let best = sweep.points.iter().fold([0.0, 0.0], |best, p| if p[1] > best[1] { *p } else { best });
+    let best = sweep
+        .points
+        .iter()
+        .fold([0.0, 0.0], |best, p| if p[1] > best[1] { *p } else { best });
     let x = |v: f64| {
         let share = (v * scale - range.start()) / (range.end() - range.start());
         area.left() + area.width() * share.clamp(0.0, 1.0) as f32
@@ -725,7 +1224,12 @@ fn strip_ui(
     let mut mesh = egui::Mesh::default();
     for pair in line.windows(2) {
         let at = mesh.vertices.len() as u32;
-        for p in [pair[0], pair[1], egui::pos2(pair[1].x, area.bottom()), egui::pos2(pair[0].x, area.bottom())] {
+        for p in [
+            pair[0],
+            pair[1],
+            egui::pos2(pair[1].x, area.bottom()),
+            egui::pos2(pair[0].x, area.bottom()),
+        ] {
             mesh.colored_vertex(p, tokens.series[0].gamma_multiply(0.22));
         }
         mesh.add_triangle(at, at + 1, at + 2);
@@ -737,7 +1241,13 @@ fn strip_ui(
     painter.vline(now, row.y_range(), egui::Stroke::new(1.0, tokens.cursor));
     let caption = egui::pos2(row.right(), area.center().y);
     let font = egui::TextStyle::Small.resolve(ui.style());
-    painter.text(caption, egui::Align2::RIGHT_CENTER, format!("IoU ≤ {:.2}", best[1]), font, tokens.text_weak);
+    painter.text(
+        caption,
+        egui::Align2::RIGHT_CENTER,
+        format!("IoU ≤ {:.2}", best[1]),
+        font,
+        tokens.text_weak,
+    );
     response.on_hover_text(format!(
         "Mean IoU on the tuning split against this threshold, all others as they are.\nBest {:.2} at {}. Tuned on, so no result",
         best[1],
@@ -747,7 +1257,12 @@ fn strip_ui(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -755,7 +1270,10 @@ mod tests {
     fn a_rule_keeps_area_and_base_when_it_is_exchanged() {
         let budget = Budget::Patches(7);
         assert_eq!(budget_of(&MaskRule::TopN(budget)), Some(budget));
-        assert_eq!(base_of(&MaskRule::KeepMass(0.3)), Some(BaseMask::KeepMass(0.3)));
+        assert_eq!(
+            base_of(&MaskRule::KeepMass(0.3)),
+            Some(BaseMask::KeepMass(0.3))
+        );
         assert_eq!(budget_of(&MaskRule::Mean), None);
     }
 
