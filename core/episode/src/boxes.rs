@@ -51,10 +51,13 @@ pub struct BoxDetection {
 /// The detections of one file for one dataset, by episode, step and camera.
 #[derive(Clone, Debug, Default)]
 pub struct BoxFile {
-    /// By episode and step: camera name and its detections.
-    frames: HashMap<(usize, usize), Vec<(String, Vec<BoxDetection>)>>,
+    /// By episode and step.
+    frames: HashMap<(usize, usize), Vec<CameraBoxes>>,
     warnings: Vec<String>,
 }
+
+/// Name of a camera and its detections in one frame.
+type CameraBoxes = (String, Vec<BoxDetection>);
 
 impl BoxFile {
     /// Reads the boxes of `dataset`, which gives the sizes of the pictures and the instructions that file names refer to.

@@ -277,7 +277,7 @@ fn no_flipped_byte_makes_a_reader_panic() {
     for name in names {
         let path = dir.join(name);
         let sound = std::fs::read(&path).unwrap();
-        let stride = sound.len().div_ceil(700);
+        let stride = sound.len().div_ceil(200);
         for at in (0..sound.len()).step_by(stride) {
             for flip in [0x01, 0x80, 0xff] {
                 let mut bytes = sound.clone();
@@ -289,7 +289,7 @@ fn no_flipped_byte_makes_a_reader_panic() {
         std::fs::write(&path, &sound).unwrap();
     }
     drop(std::panic::take_hook());
-    assert!(noticed > 1000, "{noticed}");
+    assert!(noticed > 300, "{noticed}");
 }
 
 #[test]

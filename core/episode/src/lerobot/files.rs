@@ -30,6 +30,8 @@ pub(super) struct Shards {
     folder: PathBuf,
     pub(super) schema: SchemaRef,
     properties: WriterPropertiesBuilder,
+    /// A file does not grow past this.
+    limit_bytes: usize,
     place: Place,
     shard: Option<Shard>,
 }
@@ -39,11 +41,13 @@ impl Shards {
         folder: PathBuf,
         schema: SchemaRef,
         properties: WriterPropertiesBuilder,
+        limit_bytes: usize,
     ) -> Self {
         Self {
             folder,
             schema,
             properties,
+            limit_bytes,
             place: Place::default(),
             shard: None,
         }
@@ -54,7 +58,7 @@ impl Shards {
         if self
             .shard
             .as_ref()
-            .is_some_and(|shard| shard.writer.bytes_written() + bytes > FILE_SIZE_MB << 20)
+            .is_some_and(|shard| shard.writer.bytes_written() + bytes > self.limit_bytes)
         {
             self.close()?;
             self.place = match self.place {

@@ -209,7 +209,7 @@ impl Reader {
         let mut warnings = Vec::new();
         let (mut steps, mut checked, mut broken) = (0, 0, Vec::new());
         for at in 0..self.episodes.len() {
-            if steps >= CHECKED_STEPS {
+            if steps >= CHECKED_STEPS || broken.len() > MAX_WARNINGS {
                 break;
             }
             checked += 1;

@@ -139,6 +139,10 @@ impl Writer {
     /// # Errors
     /// [`Error::Record`] when `spec` contradicts itself or `dir` holds something, [`Error::Io`] when the disk refuses.
     pub fn create(dir: &Path, spec: WriterSpec) -> Result<Self> {
+        Self::create_with_limit(dir, spec, FILE_SIZE_MB << 20)
+    }
+
+    fn create_with_limit(dir: &Path, spec: WriterSpec, file_bytes: usize) -> Result<Self> {
         check_spec(dir, &spec)?;
         check_vacant(dir)?;
         let mut pictures: Vec<PictureFeature> = spec
@@ -165,11 +169,17 @@ impl Writer {
         let partial = Partial::create(dir)?;
         let features = schema::features(&pictures, &spec);
         let (data_schema, data_properties) = schema::data_layout(&features);
-        let data = Shards::new(partial.dir.join("data"), data_schema, data_properties);
+        let data = Shards::new(
+            partial.dir.join("data"),
+            data_schema,
+            data_properties,
+            file_bytes,
+        );
         let episodes = Shards::new(
             partial.dir.join("meta/episodes"),
             schema::episode_schema(&features),
             schema::properties(),
+            file_bytes,
         );
         let current = Steps::new(pictures.len());
         Ok(Self {
@@ -680,5 +690,93 @@ fn check_spec(dir: &Path, spec: &WriterSpec) -> Result<()> {
             c.name, c.width, c.height
         )),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+    use super::*;
+
+    #[test]
+    fn a_dataset_of_several_files_reads_as_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("recording");
+        let spec = WriterSpec {
+            fps: 10,
+            robot_type: "gripper".into(),
+            cameras: vec![CameraInfo {
+                name: "static".into(),
+                width: 6,
+                height: 4,
+            }],
+            mask_cameras: vec![],
+            action_names: vec!["x".into()],
+            state_names: vec![],
+        };
+        let mut writer = Writer::create_with_limit(&dir, spec, 1000).unwrap();
+        let lengths = [2, 3, 4, 1, 2];
+        for (episode, length) in lengths.into_iter().enumerate() {
+            for step in 0..length {
+                let image = Image::filled(6, 4, [episode as u8, step as u8, 7]);
+                let action = [(episode * 10 + step) as f32];
+                writer
+                    .push_frame(&Frame {
+                        images: &[image],
+                        masks: &[],
+                        state: &[],
+                        action: &action,
+                    })
+                    .unwrap();
+            }
+            writer.end_episode(&format!("task {episode}")).unwrap();
+        }
+        writer.finish().unwrap();
+        assert!(dir.join("data/chunk-000/file-002.parquet").is_file());
+
+        let dataset = crate::open(&dir).unwrap();
+        assert!(
+            dataset.info().warnings.is_empty(),
+            "{:?}",
+            dataset.info().warnings
+        );
+        for (episode, length) in lengths.into_iter().enumerate() {
+            assert_eq!(
+                &*dataset.episode(episode).unwrap().instruction,
+                format!("task {episode}")
+            );
+            for step in 0..length {
+                let action = (episode * 10 + step) as f32;
+                assert_eq!(
+                    dataset.signals(episode).unwrap().action(step),
+                    Some(&[action][..])
+                );
+                let pixel = dataset.image(episode, step, 0).unwrap().pixel(5, 3);
+                assert_eq!(pixel, Some([episode as u8, step as u8, 7]));
+            }
+        }
+
+        // One file less: its episodes are lost, the others are not.
+        std::fs::remove_file(dir.join("data/chunk-000/file-001.parquet")).unwrap();
+        let dataset = crate::open(&dir).unwrap();
+        assert!(
+            dataset
+                .info()
+                .warnings
+                .iter()
+                .any(|w| w.contains("file-001.parquet"))
+        );
+        let is_read: Vec<bool> = (0..5)
+            .map(|episode| dataset.image(episode, 0, 0).is_ok())
+            .collect();
+        assert!(
+            is_read.contains(&true) && is_read.contains(&false),
+            "{is_read:?}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use rayon::prelude::*;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ const VERIFIED_BYTES: u64 = 256 << 20;
 /// Longest episode that is read.
 const MAX_STEPS: usize = 1 << 20;
 const MAX_INFO_BYTES: u64 = 16 << 20;
+/// Episodes of which a picture is looked at when the dataset is opened.
+const CHECKED_EPISODES: usize = 32;
 /// At most this many warnings of one kind.
 const MAX_WARNINGS: usize = 20;
 /// Proprioception without a name of its own is put together from vectors no wider than this.
@@ -69,8 +71,6 @@ struct Camera {
     size: [u32; 2],
     /// Who gave the size.
     declared_by: &'static str,
-    /// `episode_metadata/has_image_1`: 0 where the pictures are blanks.
-    presence: String,
 }
 
 /// A vector, or a piece of one that is stored in several features.
@@ -97,8 +97,6 @@ impl Footprint for Loaded {
 struct Summary {
     steps: usize,
     instruction: Option<String>,
-    /// By camera: whether it says that the pictures are blanks.
-    is_blank: Vec<bool>,
 }
 
 impl Reader {
@@ -158,7 +156,6 @@ impl Reader {
         let mut episodes = Vec::with_capacity(records.len());
         let mut texts = HashSet::<Arc<str>>::new();
         let mut instructions = Vec::new();
-        let mut blanks = vec![0; layout.cameras.len()];
         for ((shard, record), summary) in records.into_iter().zip(summaries) {
             if summary.steps == 0 {
                 let path = sources[shard].path().display();
@@ -176,10 +173,6 @@ impl Reader {
             if texts.insert(Arc::clone(&instruction)) && !instruction.is_empty() {
                 instructions.push(instruction.to_string());
             }
-            blanks
-                .iter_mut()
-                .zip(summary.is_blank)
-                .for_each(|(count, is_blank)| *count += usize::from(is_blank));
             episodes.push(Episode {
                 shard,
                 record,
@@ -195,20 +188,6 @@ impl Reader {
             warnings.push(format!(
                 "{unsaid} of {} episodes have no instruction: {}",
                 episodes.len(),
-                folder.display()
-            ));
-        }
-        for (camera, count) in layout
-            .cameras
-            .iter()
-            .zip(blanks)
-            .filter(|(_, count)| *count > 0)
-        {
-            let name = camera_name(&camera.key, &layout.cameras);
-            warnings.push(format!(
-                "camera {name} is blank in {count} of {} episodes, says {}: {}",
-                episodes.len(),
-                camera.presence,
                 folder.display()
             ));
         }
@@ -260,27 +239,54 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Reads the first episode and a picture of every camera, so that a contradiction is known at once.
+    /// Reads the first episode and the first picture of every camera in some episodes, so that a contradiction is known
+    /// at once and blank cameras are named: the `has_image_…` flags of BridgeData cannot be trusted for that.
     fn check(&self) -> Result<Vec<String>> {
+        let path = self.info.path.display();
         let mut warnings = Vec::new();
         let signals = self.signals(0)?;
         for (what, values) in [("action", &signals.actions), ("state", &signals.states)] {
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-                let path = self.info.path.display();
                 warnings.push(format!(
                     "{what} of episode 0 is {} at number {at}: {path}",
                     values[at]
                 ));
             }
         }
-        let faults: Vec<Error> = (0..self.layout.cameras.len())
-            .filter_map(|at| self.image(0, 0, at).err())
-            .collect();
-        if faults.len() == self.layout.cameras.len()
-            && let Some(first) = faults.into_iter().next()
-        {
-            return Err(first);
+        let looked_at = self.episodes.len().min(CHECKED_EPISODES);
+        let mut faults = Vec::new();
+        for (at, camera) in self.info.cameras.iter().enumerate() {
+            let spread = (0..looked_at).map(|i| i * self.episodes.len() / looked_at);
+            let (images, errors): (Vec<_>, Vec<_>) = spread
+                .map(|episode| self.image(episode, 0, at))
+                .partition(Result::is_ok);
+            let blank = images
+                .into_iter()
+                .flatten()
+                .filter(|image| is_blank(image))
+                .count();
+            if blank > 0 {
+                warnings.push(format!(
+                    "camera {} is blank in {blank} of {looked_at} episodes: {path}",
+                    camera.name
+                ));
+            }
+            if errors.len() == looked_at {
+                faults.extend(errors.into_iter().filter_map(Result::err).next());
+            } else {
+                warnings.extend(
+                    errors
+                        .into_iter()
+                        .filter_map(Result::err)
+                        .map(|e| e.to_string()),
+                );
+            }
         }
+        // A camera without a readable picture is a warning, a dataset without one an error.
+        if faults.len() == self.info.cameras.len() && !faults.is_empty() {
+            return Err(faults.swap_remove(0));
+        }
+        warnings.extend(faults.iter().map(Error::to_string));
         Ok(warnings)
     }
 
@@ -386,20 +392,17 @@ impl Layout {
                 continue;
             };
             let key = feature.key.clone();
-            let presence = format!("episode_metadata/has_{}", feature.name());
             let camera = match size {
                 Some(size) => Camera {
                     key,
                     size,
                     declared_by: "features.json",
-                    presence,
                 },
                 None => match first_picture(&key, sources, records)? {
                     Some(size) => Camera {
                         key,
                         size,
                         declared_by: "the first picture",
-                        presence,
                     },
                     None => continue,
                 },
@@ -517,23 +520,7 @@ impl Layout {
             },
             None => None,
         };
-        let is_blank = |camera: &Camera| -> Result<bool, String> {
-            let Some(entry) = entry(&camera.presence).filter(|entry| entry.kind == Kind::Integers)
-            else {
-                return Ok(false);
-            };
-            Ok(payload.numbers(entry)?.first() == Some(&0.0))
-        };
-        let is_blank = self
-            .cameras
-            .iter()
-            .map(is_blank)
-            .collect::<Result<_, _>>()?;
-        Ok(Summary {
-            steps,
-            instruction,
-            is_blank,
-        })
+        Ok(Summary { steps, instruction })
     }
 
     fn load(&self, payload: &Payload<'_>, steps: usize) -> Result<Loaded, String> {
@@ -588,6 +575,12 @@ impl Layout {
             pictures: pictures.collect(),
         })
     }
+}
+
+/// One colour all over, but for what JPEG adds.
+fn is_blank(image: &Image) -> bool {
+    let channel = |channel: usize| image.rgb.iter().skip(channel).step_by(3).copied();
+    (0..3).all(|c| channel(c).max().unwrap_or(0) - channel(c).min().unwrap_or(0) <= 4)
 }
 
 /// `steps/observation/image_0` is `image_0`, unless another camera is called so too.
@@ -757,87 +750,103 @@ struct ShardFile {
     announced: Option<u64>,
 }
 
+/// What the name of a shard says: `kitchen-train.tfrecord-00002-of-00008`.
+struct ShardName {
+    /// `train`.
+    split: String,
+    /// 2 of 8; `None` for a split in one file without a number.
+    number: Option<(u64, u64)>,
+    name: String,
+}
+
+impl ShardName {
+    fn parse(name: &str) -> Option<Self> {
+        let (stem, number) = name.split_once(".tfrecord").filter(|_| is_shard(name))?;
+        let split = stem.rsplit('-').next().unwrap_or(stem).to_owned();
+        let number = number
+            .strip_prefix('-')
+            .and_then(|number| number.split_once("-of-"));
+        let number = number.and_then(|(at, total)| Some((at.parse().ok()?, total.parse().ok()?)));
+        Some(Self {
+            split,
+            number,
+            name: name.to_owned(),
+        })
+    }
+}
+
 /// The shards of all splits, in the order of `dataset_info.json`, then of their number.
 fn find_shards(
     folder: &Path,
     declared: &DatasetJson,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<ShardFile>> {
-    let entries = fs::read_dir(folder).map_err(Error::io("list", folder))?;
-    // By split: number of the shard and of all shards, as the name says.
-    let mut splits: BTreeMap<String, Vec<(Option<(u64, u64)>, PathBuf)>> = BTreeMap::new();
-    for entry in entries {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let entry = entry.map_err(Error::io("list", folder))?;
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-            continue;
-        };
-        if is_shard(&name) {
-            let (stem, number) = name.split_once(".tfrecord").unwrap_or((&name, ""));
-            let split = stem.rsplit('-').next().unwrap_or(stem).to_owned();
-            let number = number.strip_prefix('-').and_then(|n| n.split_once("-of-"));
-            let number = number.and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-            splits
-                .entry(split)
-                .or_default()
-                .push((number, entry.path()));
-        }
+        names.extend(entry.file_name().to_str().and_then(ShardName::parse));
     }
-    if splits.is_empty() {
+    if names.is_empty() {
         return Err(Error::malformed(folder, "holds no tfrecord file"));
     }
-    let rank: HashMap<&str, usize> = declared
-        .splits
-        .iter()
-        .enumerate()
-        .map(|(at, (name, _))| (name.as_str(), at))
-        .collect();
-    let mut splits: Vec<_> = splits.into_iter().collect();
-    splits.sort_by_key(|(name, _)| {
+    let rank = |split: &str| {
+        declared
+            .splits
+            .iter()
+            .position(|(name, _)| name == split)
+            .unwrap_or(usize::MAX)
+    };
+    names.sort_by_cached_key(|name| {
         (
-            rank.get(name.as_str()).copied().unwrap_or(usize::MAX),
-            name != "train",
+            rank(&name.split),
+            name.split != "train",
+            name.split.clone(),
+            name.number,
+            name.name.clone(),
         )
     });
+    let splits: Vec<&[ShardName]> = names.chunk_by(|a, b| a.split == b.split).collect();
     if splits.len() > 1 {
-        let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = splits
+            .iter()
+            .filter_map(|shards| shards.first())
+            .map(|shard| shard.split.as_str())
+            .collect();
         warnings.push(format!(
             "the splits {} are shown one after the other: {}",
             names.join(", "),
             folder.display()
         ));
     }
-    let mut shards = Vec::new();
-    for (split, mut files) in splits {
-        files.sort();
-        let total = files
+    let mut files = Vec::new();
+    for shards in splits {
+        let total = shards
             .iter()
-            .filter_map(|(number, _)| number.map(|(_, total)| total))
+            .filter_map(|shard| shard.number)
+            .map(|(_, total)| total)
             .max()
             .unwrap_or(0);
-        let present: HashSet<u64> = files
-            .iter()
-            .filter_map(|(number, _)| number.map(|(at, _)| at))
-            .collect();
-        if present.len() as u64 != total {
-            let path = folder.display();
+        let present = shards.iter().filter(|shard| shard.number.is_some()).count() as u64;
+        let split = shards.first().map_or("", |shard| shard.split.as_str());
+        if present != total {
             warnings.push(format!(
-                "{} of {total} shards of split {split} are there: {path}",
-                present.len()
+                "{present} of {total} shards of split {split} are there: {}",
+                folder.display()
             ));
         }
         let lengths = declared
             .splits
             .iter()
-            .find(|(name, _)| *name == split)
+            .find(|(name, _)| name == split)
             .map(|(_, lengths)| lengths);
         let lengths = lengths.filter(|lengths| lengths.len() as u64 == total);
-        shards.extend(files.into_iter().map(|(number, path)| {
-            let at = number.and_then(|(at, _)| usize::try_from(at).ok());
+        files.extend(shards.iter().map(|shard| {
+            let at = shard.number.and_then(|(at, _)| usize::try_from(at).ok());
             ShardFile {
-                path,
+                path: folder.join(&shard.name),
                 announced: at.and_then(|at| lengths?.get(at).copied()),
             }
         }));
     }
-    Ok(shards)
+    Ok(files)
 }
