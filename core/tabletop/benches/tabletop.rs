@@ -37,7 +37,9 @@ impl Player {
 #[divan::bench]
 fn physics_only(bencher: Bencher) {
     let mut player = Player::new(0);
-    bencher.counter(ItemsCount::new(1u32)).bench_local(|| player.step());
+    bencher
+        .counter(ItemsCount::new(1u32))
+        .bench_local(|| player.step());
 }
 
 #[divan::bench]
@@ -65,9 +67,12 @@ fn gripper_camera_only(bencher: Bencher) {
 #[divan::bench(sample_count = 10)]
 fn simulate_expert_episodes(bencher: Bencher) {
     let episodes = 300;
-    bencher
-        .counter(ItemsCount::new(episodes))
-        .bench_local(|| Generated::new(Recipe { episodes, ..Recipe::default() }));
+    bencher.counter(ItemsCount::new(episodes)).bench_local(|| {
+        Generated::new(Recipe {
+            episodes,
+            ..Recipe::default()
+        })
+    });
 }
 
 fn main() {

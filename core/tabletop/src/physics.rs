@@ -25,11 +25,11 @@ const GRAVITY: f32 = 24.0;
 const CLOSING_STEPS: f32 = 1.0;
 
 /// Half extents of a finger; its tip reaches [`FINGER_BELOW`] below the grip point.
-pub(crate) const FINGER_HALF: Vec3 = Vec3::new(0.025, 0.05, 0.13);
+pub(crate) const FINGER_HALF: Vec3 = Vec3::new(0.025, 0.045, 0.16);
 pub(crate) const FINGER_BELOW: f32 = 0.04;
 /// Half extents of the palm and the height of its centre above the grip point.
-pub(crate) const PALM_HALF: Vec3 = Vec3::new(0.30, 0.05, 0.03);
-pub(crate) const PALM_ABOVE: f32 = 0.25;
+pub(crate) const PALM_HALF: Vec3 = Vec3::new(0.30, 0.035, 0.025);
+pub(crate) const PALM_ABOVE: f32 = 0.305;
 
 /// Fixed shape of a container: outer radius at the bottom relative to the top, height, thickness of wall and floor.
 pub(crate) struct Vessel {
@@ -333,7 +333,7 @@ impl Physics {
         if let Some(held) = &self.held {
             return next.z < held.lowest;
         }
-        const TIP: Vec3 = Vec3::new(0.02, 0.045, 0.01);
+        const TIP: Vec3 = Vec3::new(0.02, 0.04, 0.01);
         let tip = Cuboid::new(TIP);
         let gap = self.aperture * self.open_gap;
         self.movable.iter().any(|thing| {

@@ -1,6 +1,11 @@
 //! Generated and recorded data.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use episode::{Dataset, Region};
 use std::collections::BTreeMap;
@@ -66,7 +71,10 @@ fn a_recording_reads_back_as_the_generated_dataset() {
     assert_eq!(read.info().instructions, made.info().instructions);
     assert!(read.info().has_masks);
     for episode in 0..5 {
-        assert_eq!(read.episode(episode).unwrap(), made.episode(episode).unwrap());
+        assert_eq!(
+            read.episode(episode).unwrap(),
+            made.episode(episode).unwrap()
+        );
         let signals = made.signals(episode).unwrap();
         assert_eq!(read.signals(episode).unwrap(), signals);
         for step in [0, signals.steps() - 1] {

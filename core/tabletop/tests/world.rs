@@ -1,13 +1,16 @@
 //! Scenes, masks, twins and reproducibility.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use episode::{Dataset, Region};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use tabletop::{
-    Camera, Difficulty, Environment, Expert, Generated, Kind, Suite, Task, World,
-};
+use tabletop::{Camera, Difficulty, Environment, Expert, Generated, Kind, Suite, Task, World};
 
 fn every_world(seeds: std::ops::Range<u64>) -> impl Iterator<Item = World> {
     Suite::ALL.into_iter().flat_map(move |suite| {
@@ -97,10 +100,9 @@ fn a_snapshot_draws_the_picture_it_was_taken_of() {
         for (snapshot, observation, mask) in seen {
             let images = Camera::ALL.map(|c| world.scene().render(&snapshot, c));
             assert_eq!(images, observation.images);
-            let again =
-                world
-                    .scene()
-                    .mask(&snapshot, world.task(), Camera::Static, Region::Target);
+            let again = world
+                .scene()
+                .mask(&snapshot, world.task(), Camera::Static, Region::Target);
             assert_eq!(again, mask);
         }
     }
@@ -127,7 +129,12 @@ fn targets_are_visible_and_masks_of_different_things_do_not_overlap() {
                     assert_eq!(mask.count(), 0);
                     continue;
                 };
-                assert!(mask.count() >= 12, "{}: {}", task.instruction(), mask.count());
+                assert!(
+                    mask.count() >= 12,
+                    "{}: {}",
+                    task.instruction(),
+                    mask.count()
+                );
                 if seen.insert(id) {
                     for (count, bit) in covered.iter_mut().zip(&mask.bits) {
                         *count += u8::from(*bit);
@@ -222,7 +229,10 @@ fn targets_do_not_stand_out_without_the_instruction() {
         assert_eq!(counts.len(), candidates);
         let expected = 400.0 / candidates as f64;
         for count in counts.values() {
-            assert!((*count as f64 - expected).abs() < 0.35 * expected, "{counts:?}");
+            assert!(
+                (*count as f64 - expected).abs() < 0.35 * expected,
+                "{counts:?}"
+            );
         }
     }
 }
@@ -241,7 +251,12 @@ fn doing_the_twin_is_no_success_of_the_original() {
             // Under the original task the same deed counts as a mistake.
             world.set_task(original.clone());
             let state = world.state();
-            world.step([state[0], state[1], state[2], if world.held().is_some() { -1.0 } else { 1.0 }]);
+            world.step([
+                state[0],
+                state[1],
+                state[2],
+                if world.held().is_some() { -1.0 } else { 1.0 },
+            ]);
             let outcome = world.outcome();
             if twin.target() != original.target() && twin.goal().is_none() {
                 assert!(outcome.wrong_object);

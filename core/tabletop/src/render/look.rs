@@ -39,8 +39,8 @@ impl Look {
 
     fn make(environment: Environment) -> Self {
         let v = Vec3::new;
-        let texture = Texture::bake(environment);
-        match environment {
+        let texture = Texture::default();
+        let mut look = match environment {
             Environment::A => Self {
                 light: v(-0.45, -0.30, 1.0).normalize(),
                 sun: v(0.56, 0.54, 0.50),
@@ -48,7 +48,7 @@ impl Look {
                 floor: v(0.30, 0.31, 0.34),
                 eye: v(0.0, -3.0, 3.7),
                 look_at: v(0.0, -0.04, 0.05),
-                spread: 0.232,
+                spread: 0.216,
                 texture,
             },
             Environment::B => Self {
@@ -57,8 +57,8 @@ impl Look {
                 ambient: v(0.52, 0.52, 0.53),
                 floor: v(0.42, 0.38, 0.34),
                 eye: v(0.22, -2.95, 3.75),
-                look_at: v(0.02, -0.04, 0.05),
-                spread: 0.232,
+                look_at: v(-0.01, -0.04, 0.05),
+                spread: 0.222,
                 texture,
             },
             Environment::C => Self {
@@ -66,9 +66,9 @@ impl Look {
                 sun: v(0.64, 0.57, 0.46),
                 ambient: v(0.50, 0.48, 0.46),
                 floor: v(0.50, 0.48, 0.44),
-                eye: v(-0.24, -2.9, 3.8),
-                look_at: v(-0.02, -0.02, 0.05),
-                spread: 0.234,
+                eye: v(-0.20, -2.9, 3.8),
+                look_at: v(0.01, -0.02, 0.05),
+                spread: 0.222,
                 texture,
             },
             Environment::D => Self {
@@ -78,15 +78,18 @@ impl Look {
                 floor: v(0.24, 0.27, 0.26),
                 eye: v(0.10, -3.15, 3.55),
                 look_at: v(0.0, -0.05, 0.05),
-                spread: 0.230,
+                spread: 0.216,
                 texture,
             },
-        }
+        };
+        let light = look.ambient + look.sun * look.light.z;
+        look.texture = Texture::bake(environment, light);
+        look
     }
 
-    /// Colour of the table at a point, or of the floor beside it, before light.
+    /// Colour of the lit table at a point; `None` beside it.
     #[inline]
-    pub(super) fn ground(&self, x: f32, y: f32) -> Option<Vec3> {
+    pub(super) fn table(&self, x: f32, y: f32) -> Option<[u8; 3]> {
         (x.abs() <= TABLE_HALF && y.abs() <= TABLE_HALF).then(|| self.texture.at(x, y))
     }
 }
@@ -107,13 +110,14 @@ pub(super) fn paint(colour: Colour) -> Vec3 {
 
 const TEXELS: usize = 384;
 
-/// The table top as a picture.
+/// The lit table top as a picture.
+#[derive(Default)]
 struct Texture {
     texels: Vec<[u8; 3]>,
 }
 
 impl Texture {
-    fn bake(environment: Environment) -> Self {
+    fn bake(environment: Environment, light: Vec3) -> Self {
         let pattern = match environment {
             Environment::A => planks,
             Environment::B => cloth,
@@ -124,21 +128,19 @@ impl Texture {
         let texels = (0..TEXELS * TEXELS)
             .map(|i| {
                 let colour = pattern(position(i % TEXELS), position(i / TEXELS));
-                (colour * 255.0 + 0.5).to_array().map(|c| c as u8)
+                // `as` saturates.
+                (colour * light * 255.0 + 0.5).to_array().map(|c| c as u8)
             })
             .collect();
         Self { texels }
     }
 
     #[inline]
-    fn at(&self, x: f32, y: f32) -> Vec3 {
-        let index = |v: f32| {
-            let i = (v / TABLE_HALF * 0.5 + 0.5) * TEXELS as f32;
-            (i as usize).min(TEXELS - 1)
-        };
+    fn at(&self, x: f32, y: f32) -> [u8; 3] {
+        const PER_UNIT: f32 = TEXELS as f32 / (2.0 * TABLE_HALF);
+        let index = |v: f32| (((v + TABLE_HALF) * PER_UNIT) as usize).min(TEXELS - 1);
         let texel = self.texels.get(index(y) * TEXELS + index(x));
-        let [r, g, b] = texel.copied().unwrap_or_default();
-        Vec3::new(f32::from(r), f32::from(g), f32::from(b)) / 255.0
+        texel.copied().unwrap_or_default()
     }
 }
 

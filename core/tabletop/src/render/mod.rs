@@ -7,13 +7,13 @@ mod look;
 mod shape;
 
 use crate::CAMERAS;
-use crate::physics::{FINGER_HALF, PALM_ABOVE, PALM_HALF, Vessel, finger_centre};
+use crate::physics::{self, FINGER_HALF, PALM_ABOVE, PALM_HALF, finger_centre};
 use crate::scene::{Environment, Kind, Scene, Snapshot, ThingId};
 use crate::task::Task;
 use episode::{Image, PixelMask, Region};
-use glam::{Quat, Vec3};
+use glam::{Mat3, Vec2, Vec3};
 use look::{Look, paint};
-use shape::{Ray, Shape};
+use shape::{Cuboid, Cylinder, Ray, Shape, Sphere, Vessel};
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
@@ -22,9 +22,13 @@ const SAMPLES: usize = 2;
 /// Share of the directed light that a shadow takes.
 const SHADOW: f32 = 0.62;
 
+/// Nothing closer to the eye than this is drawn.
+const NEAR: f32 = 0.02;
+
 const GROUND: u8 = u8::MAX;
-const BEYOND: u8 = u8::MAX - 1;
-const HAND: u8 = u8::MAX - 2;
+const SHADOWED_GROUND: u8 = u8::MAX - 1;
+const BEYOND: u8 = u8::MAX - 2;
+const HAND: u8 = u8::MAX - 3;
 
 /// One of the two cameras.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,11 +68,17 @@ impl Scene {
         let [width, height] = camera.size();
         let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
         self.with_canvas(snapshot, camera, |canvas| {
-            let gain = 255.0 * self.brightness / (SAMPLES * SAMPLES) as f32;
-            canvas.for_pixels(|samples| {
-                let sum: Vec3 = samples.iter().map(|s| s.colour).sum();
-                let pixel = (sum * gain + 0.5).clamp(Vec3::ZERO, Vec3::splat(255.0));
-                rgb.extend(pixel.to_array().map(|c| c as u8));
+            let gain = self.brightness / (SAMPLES * SAMPLES) as f32;
+            canvas.for_pixels(|[a, b, c, d]| {
+                let pixel: [u8; 3] = std::array::from_fn(|i| {
+                    let sum = [a, b, c, d]
+                        .map(|s| u16::from(s.rgb[i]))
+                        .iter()
+                        .sum::<u16>();
+                    // `as` saturates.
+                    (f32::from(sum) * gain + 0.5) as u8
+                });
+                rgb.extend(pixel);
             });
         });
         Image { width, height, rgb }
@@ -142,81 +152,83 @@ impl Scene {
                 Camera::Static => View::still(look),
                 Camera::Gripper => View::gripper(snapshot),
             };
-            let parts = self.parts(snapshot);
-            for part in &parts {
-                canvas.draw(part, &view, look);
-            }
-            for part in &parts {
-                canvas.shade(part, &view, look);
-            }
-            use_it(canvas);
+            let mut frame = Frame { canvas, view, look };
+            // Every shadow falls on ground that nothing covers, so all parts come first.
+            self.paint_things(snapshot, &mut frame, Pass::Parts);
+            self.paint_hand(snapshot, &mut frame, Pass::Parts);
+            self.paint_things(snapshot, &mut frame, Pass::Shadows);
+            self.paint_hand(snapshot, &mut frame, Pass::Shadows);
+            use_it(frame.canvas);
         });
     }
 
-    fn parts(&self, snapshot: &Snapshot) -> Vec<Part> {
-        let mut parts = Vec::with_capacity(self.things.len() + 4);
+    fn paint_things(&self, snapshot: &Snapshot, frame: &mut Frame<'_>, pass: Pass) {
         for (id, thing) in self.with_ids() {
             let Some(pose) = self.pose(snapshot, id) else {
                 continue;
             };
-            let shape = match thing.kind {
-                Kind::Ball => Shape::Sphere { radius: thing.half },
-                Kind::Cylinder | Kind::Puck => {
-                    Shape::cylinder(thing.half, thing.half_height(), pose.rotation)
-                }
-                Kind::Cube | Kind::Tile => Shape::cuboid(
-                    Vec3::new(thing.half, thing.half, thing.half_height()),
-                    pose.rotation,
-                ),
-                Kind::Bowl | Kind::Plate => {
-                    let vessel = Vessel::of(thing.kind);
-                    Shape::Vessel {
-                        bottom_radius: thing.half * vessel.bottom,
-                        top_radius: thing.half,
-                        height: vessel.height,
-                        wall: vessel.wall,
-                        floor: vessel.floor,
-                    }
-                }
-            };
-            parts.push(Part {
+            let part = Part {
                 id: id.0,
                 centre: pose.position,
-                shape,
+                axes: Mat3::from_quat(pose.rotation),
                 colour: paint(thing.colour),
                 gloss: if thing.kind == Kind::Ball { 0.5 } else { 0.0 },
-            });
+            };
+            let (half, half_height) = (thing.half, thing.half_height());
+            match thing.kind {
+                Kind::Ball => frame.paint(&part, &Sphere { radius: half }, pass),
+                Kind::Cylinder | Kind::Puck => {
+                    let cylinder = Cylinder {
+                        radius: half,
+                        half_height,
+                    };
+                    frame.paint(&part, &cylinder, pass);
+                }
+                Kind::Cube | Kind::Tile => {
+                    let half = Vec3::new(half, half, half_height);
+                    frame.paint(&part, &Cuboid { half }, pass);
+                }
+                Kind::Bowl | Kind::Plate => {
+                    let make = physics::Vessel::of(thing.kind);
+                    let vessel = Vessel {
+                        bottom_radius: half * make.bottom,
+                        top_radius: half,
+                        height: make.height,
+                        wall: make.wall,
+                        floor: make.floor,
+                    };
+                    frame.paint(&part, &vessel, pass);
+                }
+            }
         }
+    }
+
+    fn paint_hand(&self, snapshot: &Snapshot, frame: &mut Frame<'_>, pass: Pass) {
         let [x, y, z, aperture] = snapshot.hand;
         let grip = Vec3::new(x, y, z);
-        let mut hand = |shape, centre, colour| {
-            parts.push(Part {
-                id: HAND,
-                centre,
-                shape,
-                colour,
-                gloss: 0.0,
-            });
+        let piece = |centre: Vec3, grey: f32| Part {
+            id: HAND,
+            centre,
+            axes: Mat3::IDENTITY,
+            colour: Vec3::splat(grey),
+            gloss: 0.0,
         };
         let gap = aperture * self.difficulty.open_gap;
         for side in [-1.0, 1.0] {
-            hand(
-                Shape::cuboid(FINGER_HALF, Quat::IDENTITY),
-                finger_centre(grip, side, gap),
-                Vec3::splat(0.17),
-            );
+            let finger = piece(finger_centre(grip, side, gap), 0.17);
+            frame.paint(&finger, &Cuboid { half: FINGER_HALF }, pass);
         }
-        hand(
-            Shape::cuboid(PALM_HALF, Quat::IDENTITY),
-            grip + Vec3::new(0.0, 0.0, PALM_ABOVE),
-            Vec3::splat(0.33),
-        );
-        hand(
-            Shape::cylinder(0.04, 0.5, Quat::IDENTITY),
-            grip + Vec3::new(0.0, 0.0, PALM_ABOVE + PALM_HALF.z + 0.5),
-            Vec3::splat(0.42),
-        );
-        parts
+        let palm = piece(grip + Vec3::Z * PALM_ABOVE, 0.33);
+        frame.paint(&palm, &Cuboid { half: PALM_HALF }, pass);
+        // The stem has no shadow, which would lie across the whole table and only distract.
+        if pass == Pass::Parts {
+            let stem = Cylinder {
+                radius: 0.04,
+                half_height: 0.5,
+            };
+            let height = PALM_ABOVE + PALM_HALF.z + stem.half_height;
+            frame.paint(&piece(grip + Vec3::Z * height, 0.42), &stem, pass);
+        }
     }
 }
 
@@ -229,13 +241,58 @@ fn background(environment: Environment) -> Canvas {
     canvas
 }
 
-/// Something that is drawn.
+/// Where something is and how it looks, but for its shape.
 struct Part {
     id: u8,
     centre: Vec3,
-    shape: Shape,
+    /// Directions of the shape's own axes.
+    axes: Mat3,
     colour: Vec3,
     gloss: f32,
+}
+
+impl Part {
+    /// Corners of a box around the shape; bit 0 of the index chooses the side in x, bit 1 in y, bit 2 in z.
+    fn corners(&self, shape: &impl Shape) -> [Vec3; 8] {
+        let [low, high] = shape.extent();
+        std::array::from_fn(|i| {
+            let pick = |bit: usize, low: f32, high: f32| if i & bit == 0 { low } else { high };
+            let corner = Vec3::new(
+                pick(1, low.x, high.x),
+                pick(2, low.y, high.y),
+                pick(4, low.z, high.z),
+            );
+            self.centre + self.axes * corner
+        })
+    }
+
+    /// A direction in the shape's frame.
+    fn inwards(&self, direction: Vec3) -> Vec3 {
+        // The transpose of a rotation is its inverse.
+        self.axes.transpose() * direction
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Parts,
+    Shadows,
+}
+
+/// A canvas while things are painted on it.
+struct Frame<'a> {
+    canvas: &'a mut Canvas,
+    view: View,
+    look: &'a Look,
+}
+
+impl Frame<'_> {
+    fn paint(&mut self, part: &Part, shape: &impl Shape, pass: Pass) {
+        match pass {
+            Pass::Parts => self.canvas.draw(part, shape, &self.view, self.look),
+            Pass::Shadows => self.canvas.shade(part, shape, &self.view, self.look),
+        }
+    }
 }
 
 /// A pinhole camera. Rays go through `forward + u right + v up` with `u`, `v` in `[-spread, spread]`, so that a ray's
@@ -275,32 +332,56 @@ impl View {
         )
     }
 
-    /// Columns and rows `[x0, y0, x1, y1)` of the samples that may see any of the points' hull; `None` when it is
-    /// outside of the picture.
-    fn bounds(&self, points: &[Vec3; 8], width: usize, height: usize) -> Option<[usize; 4]> {
-        let mut low = [f32::INFINITY; 2];
-        let mut high = [f32::NEG_INFINITY; 2];
-        for point in points {
-            let p = *point - self.eye;
-            let depth = p.dot(self.forward);
-            if depth <= 0.05 {
-                // Beside or behind the camera the projection has no bound.
-                return Some([0, 0, width, height]);
+    /// The same camera in the frame of a part. Rays there are found without turning each of them.
+    fn in_frame(&self, part: &Part) -> Self {
+        Self {
+            eye: part.inwards(self.eye - part.centre),
+            right: part.inwards(self.right),
+            up: part.inwards(self.up),
+            forward: part.inwards(self.forward),
+            spread: self.spread,
+        }
+    }
+
+    /// Columns and rows `[x0, y0, x1, y1)` of the samples that may see any of a box with these corners, in the order of
+    /// [`Part::corners`]; `None` when it is outside of the picture.
+    fn bounds(&self, corners: &[Vec3; 8], width: usize, height: usize) -> Option<[usize; 4]> {
+        let mut low = Vec2::INFINITY;
+        let mut high = Vec2::NEG_INFINITY;
+        let mut include = |p: Vec3| {
+            let projected = Vec2::new(p.x, p.y) / p.z;
+            low = low.min(projected);
+            high = high.max(projected);
+        };
+        // Right, down and depth from the eye.
+        let corners = corners.map(|corner| {
+            let p = corner - self.eye;
+            Vec3::new(p.dot(self.right), -p.dot(self.up), p.dot(self.forward))
+        });
+        for (i, &corner) in corners.iter().enumerate() {
+            if corner.z >= NEAR {
+                include(corner);
             }
-            let u = p.dot(self.right) / depth;
-            let v = -p.dot(self.up) / depth;
-            low = [low[0].min(u), low[1].min(v)];
-            high = [high[0].max(u), high[1].max(v)];
+            // Corners whose numbers differ in one bit share an edge; where it passes the near plane the box is cut.
+            for bit in [1, 2, 4] {
+                if i & bit == 0
+                    && let Some(&other) = corners.get(i | bit)
+                    && (corner.z < NEAR) != (other.z < NEAR)
+                {
+                    let share = (NEAR - corner.z) / (other.z - corner.z);
+                    include(corner + (other - corner) * share);
+                }
+            }
         }
         let scale = |v: f32, size: usize| (v / self.spread * 0.5 + 0.5) * size as f32;
         // `as` saturates, so what is left of or above the picture becomes 0.
         let first = |v: f32, size: usize| (scale(v, size) as usize).min(size);
-        let last = |v: f32, size: usize| (scale(v, size).ceil().max(0.0) as usize).min(size);
+        let last = |v: f32, size: usize| (scale(v, size).ceil() as usize).min(size);
         let bounds = [
-            first(low[0], width),
-            first(low[1], height),
-            last(high[0], width),
-            last(high[1], height),
+            first(low.x, width),
+            first(low.y, height),
+            last(high.x, width),
+            last(high.y, height),
         ];
         (bounds[0] < bounds[2] && bounds[1] < bounds[3]).then_some(bounds)
     }
@@ -309,11 +390,16 @@ impl View {
 /// One ray's result.
 #[derive(Clone, Copy)]
 struct Sample {
-    colour: Vec3,
     depth: f32,
+    /// Before the brightness of the episode.
+    rgb: [u8; 3],
     /// Index of the thing, or one of the constants above.
     part: u8,
-    shadowed: bool,
+}
+
+fn quantise(colour: Vec3) -> [u8; 3] {
+    // `as` saturates.
+    (colour * 255.0 + 0.5).to_array().map(|c| c as u8)
 }
 
 /// The samples of one picture, rows from the top.
@@ -333,10 +419,9 @@ impl Canvas {
         self.samples.resize(
             width * height,
             Sample {
-                colour: Vec3::ZERO,
                 depth: f32::INFINITY,
+                rgb: [0; 3],
                 part: BEYOND,
-                shadowed: false,
             },
         );
     }
@@ -373,77 +458,73 @@ impl Canvas {
     }
 
     fn draw_ground(&mut self, view: &View, look: &Look) {
-        let light = look.ambient + look.sun * look.light.z;
+        let floor = quantise(look.floor);
         self.cast(view, [0, 0, self.width, self.height], |ray, sample| {
             let t = -ray.origin.z / ray.direction.z;
             let p = ray.at(t);
-            match look.ground(p.x, p.y) {
-                Some(colour) if t > 0.0 => {
+            match look.table(p.x, p.y) {
+                Some(rgb) if t > 0.0 => {
                     *sample = Sample {
-                        colour: colour * light,
                         depth: t,
+                        rgb,
                         part: GROUND,
-                        shadowed: false,
                     };
                 }
-                _ => sample.colour = look.floor,
+                _ => sample.rgb = floor,
             }
         });
     }
 
-    fn draw(&mut self, part: &Part, view: &View, look: &Look) {
-        let corners = part.shape.corners().map(|c| part.centre + c);
-        let Some(bounds) = view.bounds(&corners, self.width, self.height) else {
+    fn draw(&mut self, part: &Part, shape: &impl Shape, view: &View, look: &Look) {
+        let Some(bounds) = view.bounds(&part.corners(shape), self.width, self.height) else {
             return;
         };
-        self.cast(view, bounds, |mut ray, sample| {
-            let direction = ray.direction;
-            ray.origin -= part.centre;
-            let Some(hit) = part.shape.hit(ray).filter(|hit| hit.t < sample.depth) else {
+        let light = part.inwards(look.light);
+        self.cast(&view.in_frame(part), bounds, |ray, sample| {
+            let Some(hit) = shape.hit(ray).filter(|hit| hit.t < sample.depth) else {
                 return;
             };
-            let facing = hit.normal.dot(look.light).max(0.0);
+            let facing = hit.normal.dot(light).max(0.0);
             let mut colour = part.colour * hit.tint * (look.ambient + look.sun * facing);
             if part.gloss > 0.0 {
-                let mirrored = direction - 2.0 * direction.dot(hit.normal) * hit.normal;
-                let shine = (mirrored.dot(look.light) / direction.length()).max(0.0);
+                let d = ray.direction;
+                let mirrored = d - 2.0 * d.dot(hit.normal) * hit.normal;
+                let shine = (mirrored.dot(light) / d.length()).max(0.0);
                 let shine = shine * shine;
                 let shine = shine * shine;
                 colour += look.sun * (part.gloss * shine * shine);
             }
             *sample = Sample {
-                colour,
                 depth: hit.t,
+                rgb: quantise(colour),
                 part: part.id,
-                shadowed: false,
             };
         });
     }
 
     /// Darkens the ground where `part` stands between it and the light.
-    fn shade(&mut self, part: &Part, view: &View, look: &Look) {
+    fn shade(&mut self, part: &Part, shape: &impl Shape, view: &View, look: &Look) {
         let slide = look.light / look.light.z;
-        let corners = part.shape.corners().map(|c| {
-            let p = part.centre + c;
-            p - slide * p.z
-        });
+        let corners = part.corners(shape).map(|corner| corner - slide * corner.z);
         let Some(bounds) = view.bounds(&corners, self.width, self.height) else {
             return;
         };
         let full = look.ambient + look.sun * look.light.z;
         let dimmed = look.ambient + look.sun * look.light.z * (1.0 - SHADOW);
         let factor = dimmed / full;
-        self.cast(view, bounds, |ray, sample| {
-            if sample.part != GROUND || sample.shadowed {
+        let light = part.inwards(look.light);
+        self.cast(&view.in_frame(part), bounds, |ray, sample| {
+            if sample.part != GROUND {
                 return;
             }
             let towards_light = Ray {
-                origin: ray.at(sample.depth) - part.centre,
-                direction: look.light,
+                origin: ray.at(sample.depth),
+                direction: light,
             };
-            if part.shape.hit(towards_light).is_some() {
-                sample.colour *= factor;
-                sample.shadowed = true;
+            if shape.blocks(towards_light) {
+                let lit = Vec3::from(sample.rgb.map(f32::from)) / 255.0;
+                sample.rgb = quantise(lit * factor);
+                sample.part = SHADOWED_GROUND;
             }
         });
     }
