@@ -10,7 +10,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// How a number becomes a colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub enum ColorMap {
     /// Dark violet to yellow; the default.
     #[default]
@@ -88,7 +90,10 @@ impl FromStr for ColorMap {
     type Err = UnknownColorMap;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|m| m.label().eq_ignore_ascii_case(s)).ok_or_else(|| UnknownColorMap(s.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|m| m.label().eq_ignore_ascii_case(s))
+            .ok_or_else(|| UnknownColorMap(s.to_owned()))
     }
 }
 
@@ -129,7 +134,12 @@ pub mod okabe_ito {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -137,7 +147,11 @@ mod tests {
     fn luminance(c: [u8; 3]) -> f64 {
         let [r, g, b] = c.map(|v| {
             let v = f64::from(v) / 255.0;
-            if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+            if v <= 0.04045 {
+                v / 12.92
+            } else {
+                ((v + 0.055) / 1.055).powf(2.4)
+            }
         });
         0.2126 * r + 0.7152 * g + 0.0722 * b
     }
@@ -161,7 +175,10 @@ mod tests {
     fn sequential_maps_brighten_and_the_diverging_one_is_balanced() {
         for map in [ColorMap::Viridis, ColorMap::Magma, ColorMap::Cividis] {
             for pair in map.lut().windows(2) {
-                assert!(luminance(pair[1]) > luminance(pair[0]) - 1.5e-3, "{map}: {pair:?}");
+                assert!(
+                    luminance(pair[1]) > luminance(pair[0]) - 1.5e-3,
+                    "{map}: {pair:?}"
+                );
             }
         }
         let table = ColorMap::Diverging.lut();

@@ -72,7 +72,10 @@ impl PatchEdges {
     #[must_use]
     pub fn even(grid: grounding::Grid) -> Self {
         let lines = |n: usize| (0..=n).map(|i| i as f64 / n as f64).collect();
-        Self { x: lines(grid.cols), y: lines(grid.rows) }
+        Self {
+            x: lines(grid.cols),
+            y: lines(grid.rows),
+        }
     }
 
     /// The lines of a captured grid.
@@ -153,10 +156,25 @@ pub struct Provenance {
     pub arms: Vec<ArmProvenance>,
     /// Names of the datasets.
     pub datasets: Vec<String>,
+    /// The frames, top to bottom.
+    pub frames: Vec<FrameProvenance>,
     /// What numbers compare with.
     pub reference: Option<BoxKind>,
     /// Version of the program.
     pub gazelab: String,
+}
+
+/// Where one row comes from. Indices count from 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FrameProvenance {
+    /// Name of the dataset, empty for a capture without pictures.
+    pub dataset: String,
+    /// Episode index.
+    pub episode: usize,
+    /// Step within the episode.
+    pub step: usize,
+    /// Camera by name.
+    pub camera: String,
 }
 
 /// Where the attention of one arm comes from.
@@ -197,7 +215,11 @@ impl Provenance {
             }
             text.push_str(&format!(", query {}", arm.query));
             if !arm.heads.is_empty() {
-                text.push_str(&format!(", heads {} ({})", arm.heads.join(" "), arm.heads_from));
+                text.push_str(&format!(
+                    ", heads {} ({})",
+                    arm.heads.join(" "),
+                    arm.heads_from
+                ));
             }
             text.push_str(&format!(", selection {}", arm.selection_id));
             parts.push(text);

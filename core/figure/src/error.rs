@@ -114,6 +114,9 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn render(format: &'static str, reason: impl ToString) -> Self {
-        Self::Render { format, reason: reason.to_string() }
+        Self::Render {
+            format,
+            reason: reason.to_string(),
+        }
     }
 }

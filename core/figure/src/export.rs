@@ -24,7 +24,6 @@ pub struct Figure {
     /// Points.
     size: [f64; 2],
     head: Head,
-    dpi: u32,
 }
 
 /// A file format.
@@ -41,6 +40,26 @@ pub enum Format {
     },
 }
 
+impl Format {
+    /// The format that a file name asks for; `dpi` is for PNG.
+    ///
+    /// # Errors
+    /// [`Error::Format`] unless it ends in .svg, .pdf or .png.
+    pub fn of(path: &Path, dpi: u32) -> Result<Self> {
+        let ending = path
+            .extension()
+            .map(|e| e.to_string_lossy().to_ascii_lowercase());
+        match ending.as_deref() {
+            Some("svg") => Ok(Self::Svg),
+            Some("pdf") => Ok(Self::Pdf),
+            Some("png") => Ok(Self::Png { dpi }),
+            _ => Err(Error::Format {
+                path: path.to_owned(),
+            }),
+        }
+    }
+}
+
 /// Pixels of a figure on white.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raster {
@@ -53,8 +72,8 @@ pub struct Raster {
 }
 
 impl Figure {
-    pub(crate) fn new(svg: String, size: [f64; 2], head: Head, dpi: u32) -> Self {
-        Self { svg, size, head, dpi }
+    pub(crate) fn new(svg: String, size: [f64; 2], head: Head) -> Self {
+        Self { svg, size, head }
     }
 
     /// The SVG.
@@ -67,20 +86,6 @@ impl Figure {
     #[must_use]
     pub fn size_mm(&self) -> [f64; 2] {
         self.size.map(|pt| pt / PT_PER_MM)
-    }
-
-    /// The format that a file name asks for; PNG in the resolution of the style.
-    ///
-    /// # Errors
-    /// [`Error::Format`] for any other ending.
-    pub fn format_of(&self, path: &Path) -> Result<Format> {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        match ending.as_deref() {
-            Some("svg") => Ok(Format::Svg),
-            Some("pdf") => Ok(Format::Pdf),
-            Some("png") => Ok(Format::Png { dpi: self.dpi }),
-            _ => Err(Error::Format { path: path.to_owned() }),
-        }
     }
 
     /// The bytes of a file.
@@ -109,25 +114,35 @@ impl Figure {
     /// [`Error::Render`] when it has too many pixels.
     pub fn raster(&self, px_per_mm: f64) -> Result<Raster> {
         let pixmap = self.pixmap(px_per_mm * 25.4)?;
-        Ok(Raster { width: pixmap.width(), height: pixmap.height(), rgba: pixmap.take() })
+        Ok(Raster {
+            width: pixmap.width(),
+            height: pixmap.height(),
+            rgba: pixmap.take(),
+        })
     }
 
     fn tree(&self, format: &'static str) -> Result<usvg::Tree> {
-        usvg::Tree::from_str(&self.svg, &options(font::database())).map_err(|e| Error::render(format, e))
+        usvg::Tree::from_str(&self.svg, &options(font::database()))
+            .map_err(|e| Error::render(format, e))
     }
 
     fn pixmap(&self, dpi: f64) -> Result<tiny_skia::Pixmap> {
         let tree = self.tree("PNG")?;
         let [width, height] = self.size.map(|pt| (pt / 72.0 * dpi).round().max(1.0));
         if !(dpi > 0.0) || width * height > MAX_PIXELS as f64 {
-            return Err(Error::render("PNG", format!("{width} × {height} pixels; choose a lower resolution")));
+            return Err(Error::render(
+                "PNG",
+                format!("{width} × {height} pixels; choose a lower resolution"),
+            ));
         }
         let mut pixmap = tiny_skia::Pixmap::new(width as u32, height as u32)
             .ok_or_else(|| Error::render("PNG", "no memory for the pixels"))?;
         pixmap.fill(tiny_skia::Color::WHITE);
         let scale = |pixels: f64, size: f32| (pixels / f64::from(size)) as f32;
-        let transform =
-            tiny_skia::Transform::from_scale(scale(width, tree.size().width()), scale(height, tree.size().height()));
+        let transform = tiny_skia::Transform::from_scale(
+            scale(width, tree.size().width()),
+            scale(height, tree.size().height()),
+        );
         resvg::render(&tree, transform, &mut pixmap.as_mut());
         Ok(pixmap)
     }
@@ -136,7 +151,11 @@ impl Figure {
         let pixmap = self.pixmap(f64::from(dpi))?;
         let (width, height) = (pixmap.width(), pixmap.height());
         // Everything lies on white, so the fourth channel says nothing.
-        let rgb: Vec<u8> = pixmap.data().chunks_exact(4).flat_map(|p| p.iter().take(3).copied()).collect();
+        let rgb: Vec<u8> = pixmap
+            .data()
+            .chunks_exact(4)
+            .flat_map(|p| p.iter().take(3).copied())
+            .collect();
         let mut bytes = Vec::new();
         let mut write = || -> Result<(), png::EncodingError> {
             let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -174,10 +193,15 @@ impl Figure {
         let refuse = || Error::render("PDF", "the page has no area");
         // Numbers of the file come from its content, and there is no date, so equal figures are equal files.
         let mut document = Document::new_with(SerializeSettings::default());
-        let mut page = document.start_page_with(PageSettings::from_wh(width, height).ok_or_else(refuse)?);
+        let mut page =
+            document.start_page_with(PageSettings::from_wh(width, height).ok_or_else(refuse)?);
         let mut surface = page.surface();
         surface
-            .draw_svg(&tree, Size::from_wh(width, height).ok_or_else(refuse)?, SvgSettings::default())
+            .draw_svg(
+                &tree,
+                Size::from_wh(width, height).ok_or_else(refuse)?,
+                SvgSettings::default(),
+            )
             .ok_or_else(|| Error::render("PDF", "the drawing was refused"))?;
         surface.finish();
         page.finish();
@@ -185,11 +209,20 @@ impl Figure {
             Metadata::new()
                 .title(self.head.title.clone())
                 .description(self.head.description.clone())
-                .keywords(self.head.keywords.iter().cloned().chain([self.head.provenance.clone()]).collect())
+                .keywords(
+                    self.head
+                        .keywords
+                        .iter()
+                        .cloned()
+                        .chain([self.head.provenance.clone()])
+                        .collect(),
+                )
                 .creator(self.head.creator.clone())
                 .language("en".to_owned()),
         );
-        document.finish().map_err(|e| Error::render("PDF", format!("{e:?}")))
+        document
+            .finish()
+            .map_err(|e| Error::render("PDF", format!("{e:?}")))
     }
 }
 

@@ -59,7 +59,10 @@ impl Cut {
 
 impl Ruler {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { regular: Cut::new(REGULAR)?, bold: Cut::new(BOLD)? })
+        Ok(Self {
+            regular: Cut::new(REGULAR)?,
+            bold: Cut::new(BOLD)?,
+        })
     }
 
     fn cut(&self, weight: Weight) -> &Cut {
@@ -101,7 +104,11 @@ impl Ruler {
         let mut line = String::new();
         let mut words: Vec<String> = text.split_whitespace().rev().map(str::to_owned).collect();
         while let Some(word) = words.pop() {
-            let longer = if line.is_empty() { word.clone() } else { format!("{line} {word}") };
+            let longer = if line.is_empty() {
+                word.clone()
+            } else {
+                format!("{line} {word}")
+            };
             if fits(&longer) {
                 line = longer;
                 continue;
@@ -112,7 +119,10 @@ impl Ruler {
             }
             if line.is_empty() {
                 // At least one character goes on the line, so this ends.
-                let fitting = (1..word.chars().count()).rev().find(|&n| fits(&prefix(&word, n))).unwrap_or(1);
+                let fitting = (1..word.chars().count())
+                    .rev()
+                    .find(|&n| fits(&prefix(&word, n)))
+                    .unwrap_or(1);
                 lines.push(prefix(&word, fitting));
                 let rest: String = word.chars().skip(fitting).collect();
                 if !rest.is_empty() {
@@ -143,8 +153,9 @@ impl Ruler {
     /// A TrueType font with the glyphs of `chars` only, for embedding in an SVG.
     pub(crate) fn subset(&self, weight: Weight, chars: &BTreeSet<char>) -> Result<Vec<u8>> {
         let cut = self.cut(weight);
-        subset::subset(&cut.face, &cut.kerning, chars)
-            .ok_or_else(|| Error::render("SVG", "the font cannot be reduced to the characters in use"))
+        subset::subset(&cut.face, &cut.kerning, chars).ok_or_else(|| {
+            Error::render("SVG", "the font cannot be reduced to the characters in use")
+        })
     }
 }
 
@@ -164,7 +175,12 @@ pub(crate) fn database() -> Arc<fontdb::Database> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -174,7 +190,10 @@ mod tests {
         for weight in [Weight::Regular, Weight::Bold] {
             let zero = ruler.width("0000", weight, 8.0);
             for text in ["1111", "4747", "7171", "9999"] {
-                assert!((ruler.width(text, weight, 8.0) - zero).abs() < 1e-9, "{text}");
+                assert!(
+                    (ruler.width(text, weight, 8.0) - zero).abs() < 1e-9,
+                    "{text}"
+                );
             }
         }
     }
@@ -192,7 +211,12 @@ mod tests {
         let text = "put the orange carrot on the plate next to the Donaudampfschifffahrtsgesellschaft please";
         for width in [20.0, 40.0, 90.0, 500.0] {
             let lines = ruler.wrap(text, Weight::Regular, 8.0, width, 100);
-            assert!(lines.iter().all(|l| ruler.width(l, Weight::Regular, 8.0) <= width + 1e-6), "{lines:?}");
+            assert!(
+                lines
+                    .iter()
+                    .all(|l| ruler.width(l, Weight::Regular, 8.0) <= width + 1e-6),
+                "{lines:?}"
+            );
             let letters = |s: &str| s.chars().filter(|c| !c.is_whitespace()).collect::<String>();
             assert_eq!(letters(&lines.concat()), letters(text));
         }
@@ -216,10 +240,21 @@ mod tests {
             for &c in &chars {
                 let (a, b) = (whole.glyph_index(c).unwrap(), part.glyph_index(c).unwrap());
                 assert_eq!(whole.glyph_hor_advance(a), part.glyph_hor_advance(b), "{c}");
-                assert_eq!(whole.glyph_bounding_box(a), part.glyph_bounding_box(b), "{c}");
+                assert_eq!(
+                    whole.glyph_bounding_box(a),
+                    part.glyph_bounding_box(b),
+                    "{c}"
+                );
                 assert_eq!(outline(whole, a), outline(&part, b), "{c}");
             }
-            let kern = part.tables().kern.unwrap().subtables.into_iter().next().unwrap();
+            let kern = part
+                .tables()
+                .kern
+                .unwrap()
+                .subtables
+                .into_iter()
+                .next()
+                .unwrap();
             let glyph = |c| part.glyph_index(c).unwrap();
             assert!(kern.glyphs_kerning(glyph('A'), glyph('V')).unwrap() < 0);
             assert_eq!(bytes, ruler.subset(weight, &chars).unwrap());
@@ -236,7 +271,8 @@ mod tests {
                 self.0.push([x as i32, y as i32]);
             }
             fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
-                self.0.extend([[x1 as i32, y1 as i32], [x as i32, y as i32]]);
+                self.0
+                    .extend([[x1 as i32, y1 as i32], [x as i32, y as i32]]);
             }
             fn curve_to(&mut self, _: f32, _: f32, _: f32, _: f32, x: f32, y: f32) {
                 self.0.push([x as i32, y as i32]);

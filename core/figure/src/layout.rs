@@ -8,7 +8,7 @@ use crate::data::{BoxKind, Cell, CellNumbers, ColumnHead, FigureData, MapLayer, 
 use crate::export::Figure;
 use crate::font::{ASCENT, CAP_HEIGHT, DESCENT, LINE_HEIGHT, Ruler, Weight};
 use crate::outline::outline;
-use crate::scale::{ValueScale, times_ten_to};
+use crate::scale::{Tick, ValueScale, times_ten_to};
 use crate::scene::{Area, BLACK, Head, Item, PT_PER_MM, Rgb, Scene, Type, num, polygon};
 use crate::style::{CASING_PT, Mark};
 use crate::{ColorMap, Error, Result, Scale, Style};
@@ -58,7 +58,11 @@ pub fn render(data: &FigureData, style: &Style) -> Result<Figure> {
     page.provenance();
     let scene = page.finish()?;
     let head = head(data);
-    Ok(Figure::new(scene.svg(&ruler, &head)?, [scene.width, scene.height], head, style.dpi))
+    Ok(Figure::new(
+        scene.svg(&ruler, &head)?,
+        [scene.width, scene.height],
+        head,
+    ))
 }
 
 fn check(data: &FigureData) -> Result<()> {
@@ -68,22 +72,38 @@ fn check(data: &FigureData) -> Result<()> {
     }
     for (index, row) in data.rows.iter().enumerate() {
         if row.cells.len() != data.columns.len() {
-            return fail(format!("row {} has {} cells for {} columns", index + 1, row.cells.len(), data.columns.len()));
+            return fail(format!(
+                "row {} has {} cells for {} columns",
+                index + 1,
+                row.cells.len(),
+                data.columns.len()
+            ));
         }
         if !(row.aspect.is_finite() && row.aspect > 0.0) {
             return fail(format!("row {} has a picture without area", index + 1));
         }
         for cell in &row.cells {
             let fits = |edges: &PatchEdges, grid: grounding::Grid, len: usize| {
-                len == grid.len() && edges.x.len() == grid.cols + 1 && edges.y.len() == grid.rows + 1 && !grid.is_empty()
+                len == grid.len()
+                    && edges.x.len() == grid.cols + 1
+                    && edges.y.len() == grid.rows + 1
+                    && !grid.is_empty()
             };
-            let map = cell.map.as_ref().is_none_or(|m| fits(&m.edges, m.map.grid, m.map.values.len()));
+            let map = cell
+                .map
+                .as_ref()
+                .is_none_or(|m| fits(&m.edges, m.map.grid, m.map.values.len()));
             let mask = cell.mask.as_ref().is_none_or(|m| {
                 fits(&m.edges, m.first.grid, m.first.bits.len())
-                    && m.second.as_ref().is_none_or(|s| s.grid == m.first.grid && s.bits.len() == m.first.bits.len())
+                    && m.second.as_ref().is_none_or(|s| {
+                        s.grid == m.first.grid && s.bits.len() == m.first.bits.len()
+                    })
             });
             if !map || !mask {
-                return fail(format!("row {} has a map that does not fit its patch grid", index + 1));
+                return fail(format!(
+                    "row {} has a map that does not fit its patch grid",
+                    index + 1
+                ));
             }
         }
     }
@@ -91,17 +111,36 @@ fn check(data: &FigureData) -> Result<()> {
 }
 
 fn head(data: &FigureData) -> Head {
-    let title = if data.title.is_empty() { "Attention figure".to_owned() } else { data.title.clone() };
-    let mut keywords = vec!["attention".to_owned(), "vision-language-action model".to_owned()];
-    keywords.extend(data.provenance.arms.iter().map(|a| a.model.clone()).filter(|m| !m.is_empty()));
+    let title = if data.title.is_empty() {
+        "Attention figure".to_owned()
+    } else {
+        data.title.clone()
+    };
+    let mut keywords = vec![
+        "attention".to_owned(),
+        "vision-language-action model".to_owned(),
+    ];
+    keywords.extend(
+        data.provenance
+            .arms
+            .iter()
+            .map(|a| a.model.clone())
+            .filter(|m| !m.is_empty()),
+    );
     keywords.extend(data.provenance.datasets.iter().cloned());
     keywords.dedup();
     let line = data.provenance.line();
     Head {
         title,
-        description: if data.caption.is_empty() { line } else { format!("{} ({line})", data.caption) },
+        description: if data.caption.is_empty() {
+            line
+        } else {
+            format!("{} ({line})", data.caption)
+        },
         provenance: data.provenance.json(),
-        creator: format!("Gazelab {}", data.provenance.gazelab).trim_end().to_owned(),
+        creator: format!("Gazelab {}", data.provenance.gazelab)
+            .trim_end()
+            .to_owned(),
         keywords,
     }
 }
@@ -121,7 +160,11 @@ impl ScaleKey {
             Scale::Column => (None, Some(column)),
             Scale::Cell => (Some(row), Some(column)),
         };
-        Self { row, column, is_signed: is_signed(map) }
+        Self {
+            row,
+            column,
+            is_signed: is_signed(map),
+        }
     }
 }
 
@@ -168,12 +211,20 @@ fn scales(data: &FigureData, style: &Style) -> BTreeMap<ScaleKey, ScaleUse> {
         .into_iter()
         .map(|(key, (least, largest, mut users))| {
             users.scale = match (style.scale, key.is_signed) {
-                (Scale::Fixed(max), false) => {
-                    ValueScale { min: 0.0, max, map: style.color_map, clipped: largest > max }
-                }
+                (Scale::Fixed(max), false) => ValueScale {
+                    min: 0.0,
+                    max,
+                    map: style.color_map,
+                    clipped: largest > max,
+                },
                 (Scale::Fixed(max), true) => {
                     let clipped = largest > max || least < -max;
-                    ValueScale { min: -max, max, map: ColorMap::Diverging, clipped }
+                    ValueScale {
+                        min: -max,
+                        max,
+                        map: ColorMap::Diverging,
+                        clipped,
+                    }
                 }
                 (_, true) => {
                     let bound = largest.max(-least);
@@ -248,7 +299,12 @@ impl<'a> Page<'a> {
     }
 
     fn text(&mut self, x: f64, y: f64, kind: Type, text: impl Into<String>) {
-        self.scene.push(Item::Text { x, y, kind, text: text.into() });
+        self.scene.push(Item::Text {
+            x,
+            y,
+            kind,
+            text: text.into(),
+        });
     }
 
     /// Sets lines from `y` down and returns where they end.
@@ -262,7 +318,9 @@ impl<'a> Page<'a> {
 
     fn title(&mut self) {
         let size = (self.style.text_pt + 1.0).min(9.0);
-        let lines = self.ruler.wrap(&self.data.title, Weight::Bold, size, self.scene.width, 3);
+        let lines = self
+            .ruler
+            .wrap(&self.data.title, Weight::Bold, size, self.scene.width, 3);
         if !lines.is_empty() {
             self.y = self.lines(0.0, self.y, Type::new(size).bold(), &lines);
         }
@@ -273,7 +331,10 @@ impl<'a> Page<'a> {
         let size = self.style.text_pt;
         let set = |head: &ColumnHead| -> Vec<(Weight, String)> {
             let wrap = |text: &str, weight, lines| {
-                self.ruler.wrap(text, weight, size, self.cell_width, lines).into_iter().map(move |l| (weight, l))
+                self.ruler
+                    .wrap(text, weight, size, self.cell_width, lines)
+                    .into_iter()
+                    .map(move |l| (weight, l))
             };
             let arm = head.arm.iter().flat_map(|arm| wrap(arm, Weight::Bold, 2));
             arm.chain(wrap(&head.title, Weight::Regular, 3)).collect()
@@ -289,7 +350,15 @@ impl<'a> Page<'a> {
             let above = most - block.len();
             for (i, (weight, line)) in block.into_iter().enumerate() {
                 let baseline = self.y + ASCENT * size + (above + i) as f64 * LINE_HEIGHT * size;
-                self.text(x, baseline, Type { weight, ..Type::new(size).centred() }, line);
+                self.text(
+                    x,
+                    baseline,
+                    Type {
+                        weight,
+                        ..Type::new(size).centred()
+                    },
+                    line,
+                );
             }
         }
         self.y += block_height(most, size);
@@ -305,7 +374,12 @@ impl<'a> Page<'a> {
         }
         let height = self.cell_width * row.aspect;
         for (column, cell) in row.cells.iter().enumerate() {
-            let area = Area { x: self.column_x(column), y: self.y, width: self.cell_width, height };
+            let area = Area {
+                x: self.column_x(column),
+                y: self.y,
+                width: self.cell_width,
+                height,
+            };
             self.cell(area, (index, column), cell)?;
         }
         self.y += height;
@@ -316,8 +390,16 @@ impl<'a> Page<'a> {
     fn row_label(&mut self, index: usize, row: &Row) {
         let size = self.style.text_pt;
         let letter = self.style.letters.then(|| letters(index));
-        let indent = letter.as_ref().map_or(0.0, |l| self.ruler.width(l, Weight::Bold, size) + 0.6 * size);
-        let lines = self.ruler.wrap(&row.label, Weight::Regular, size, self.scene.width - indent, 3);
+        let indent = letter.as_ref().map_or(0.0, |l| {
+            self.ruler.width(l, Weight::Bold, size) + 0.6 * size
+        });
+        let lines = self.ruler.wrap(
+            &row.label,
+            Weight::Regular,
+            size,
+            self.scene.width - indent,
+            3,
+        );
         if lines.is_empty() && letter.is_none() {
             return;
         }
@@ -335,29 +417,49 @@ impl<'a> Page<'a> {
         match &cell.picture {
             Some(picture) => {
                 let crisp = area.width / f64::from(picture.width.max(1)) > CRISP_PIXEL;
-                let id = self.scene.image(picture.width, picture.height, &picture.rgb, crisp)?;
-                self.scene.push(Item::Image { id, area, opacity: 1.0 });
+                let id = self
+                    .scene
+                    .image(picture.width, picture.height, &picture.rgb, crisp)?;
+                self.scene.push(Item::Image {
+                    id,
+                    area,
+                    opacity: 1.0,
+                });
             }
             None => self.scene.push(Item::Fill { area, color: EMPTY }),
         }
         if let Some(layer) = &cell.map {
             let key = ScaleKey::new(self.style.scale, row, column, layer);
             if let Some(scale) = self.scales.get(&key).map(|s| s.scale) {
-                let opacity = if cell.picture.is_some() { self.style.opacity } else { 1.0 };
+                let opacity = if cell.picture.is_some() {
+                    self.style.opacity
+                } else {
+                    1.0
+                };
                 self.heat_map(area, layer, scale, opacity)?;
             }
         }
         if let Some(layer) = &cell.mask {
             if layer.is_spotlight {
                 let union: Vec<bool> = match &layer.second {
-                    Some(second) => layer.first.bits.iter().zip(&second.bits).map(|(a, b)| *a || *b).collect(),
+                    Some(second) => layer
+                        .first
+                        .bits
+                        .iter()
+                        .zip(&second.bits)
+                        .map(|(a, b)| *a || *b)
+                        .collect(),
                     None => layer.first.bits.clone(),
                 };
-                let mut path = rectangle(area, 0.0);
+                let mut path = rectangle(area);
                 for polygon in mask_polygons(area, &layer.edges, layer.first.grid, &union) {
                     path.push_str(&polygon);
                 }
-                self.scene.push(Item::Shade { path, color: BLACK, opacity: SHADE_OPACITY });
+                self.scene.push(Item::Shade {
+                    path,
+                    color: BLACK,
+                    opacity: SHADE_OPACITY,
+                });
             }
             if let Some(second) = &layer.second {
                 self.mask_outline(area, &layer.edges, second, Mark::SecondRegion);
@@ -369,27 +471,47 @@ impl<'a> Page<'a> {
                 BoxKind::Detector => Mark::Detector,
                 BoxKind::Truth => Mark::Truth,
             };
+            let Some(placed) = clamp_box(area, rect) else {
+                return Err(Error::render(
+                    "SVG",
+                    format!("row {} has a box whose corners are out of order", row + 1),
+                ));
+            };
             self.marks.insert(mark);
-            let path = rectangle(place(area, rect), 0.0);
-            let path = clamp_box(area, rect).map_or(path, |area| rectangle(area, 0.0));
-            self.scene.push(Item::Outline { path, stroke: mark.stroke() });
+            self.scene.push(Item::Outline {
+                path: rectangle(placed),
+                stroke: mark.stroke(),
+            });
         }
         Ok(())
     }
 
     /// One pixel a patch where patches are even, otherwise one rectangle a patch: never smoothed, always where the model
     /// saw it.
-    fn heat_map(&mut self, area: Area, layer: &MapLayer, scale: ValueScale, opacity: f64) -> Result<()> {
+    fn heat_map(
+        &mut self,
+        area: Area,
+        layer: &MapLayer,
+        scale: ValueScale,
+        opacity: f64,
+    ) -> Result<()> {
         let grid = layer.map.grid;
         let colors = layer.map.values.iter().map(|&v| scale.color(v));
         if let Some(extent) = even_extent(&layer.edges) {
             let rgb: Vec<u8> = colors.flatten().collect();
             let size = |n: usize| u32::try_from(n).map_err(|e| Error::render("PNG", e));
-            let id = self.scene.image(size(grid.cols)?, size(grid.rows)?, &rgb, true)?;
-            self.scene.push(Item::Image { id, area: place(area, &extent), opacity });
+            let id = self
+                .scene
+                .image(size(grid.cols)?, size(grid.rows)?, &rgb, true)?;
+            self.scene.push(Item::Image {
+                id,
+                area: place(area, &extent),
+                opacity,
+            });
             return Ok(());
         }
-        let unit = |lines: &[f64]| -> Vec<f64> { lines.iter().map(|v| v.clamp(0.0, 1.0)).collect() };
+        let unit =
+            |lines: &[f64]| -> Vec<f64> { lines.iter().map(|v| v.clamp(0.0, 1.0)).collect() };
         let (x, y) = (unit(&layer.edges.x), unit(&layer.edges.y));
         let patches = colors
             .enumerate()
@@ -409,7 +531,10 @@ impl<'a> Page<'a> {
         let path = mask_polygons(area, edges, mask.grid, &mask.bits).concat();
         if !path.is_empty() {
             self.marks.insert(mark);
-            self.scene.push(Item::Outline { path, stroke: mark.stroke() });
+            self.scene.push(Item::Outline {
+                path,
+                stroke: mark.stroke(),
+            });
         }
     }
 
@@ -421,7 +546,9 @@ impl<'a> Page<'a> {
             let mut parts = Vec::new();
             if self.style.scale == Scale::Cell
                 && let Some(layer) = &cell.map
-                && let Some(users) = self.scales.get(&ScaleKey::new(Scale::Cell, index, column, layer))
+                && let Some(users) =
+                    self.scales
+                        .get(&ScaleKey::new(Scale::Cell, index, column, layer))
             {
                 let sign = if users.scale.min < 0.0 { "±" } else { "max " };
                 parts.push(format!("{sign}{}", users.scale.format(users.scale.max)));
@@ -433,7 +560,12 @@ impl<'a> Page<'a> {
             }
             let lines = self.pack(&parts, size);
             let x = self.column_x(column) + self.cell_width / 2.0;
-            let end = self.lines(x, self.y + TEXT_GAP - 1.0, Type::new(size).centred(), &lines);
+            let end = self.lines(
+                x,
+                self.y + TEXT_GAP - 1.0,
+                Type::new(size).centred(),
+                &lines,
+            );
             if !lines.is_empty() {
                 bottom = bottom.max(end);
             }
@@ -452,7 +584,10 @@ impl<'a> Page<'a> {
                 {
                     *last = longer;
                 }
-                _ => lines.extend(self.ruler.wrap(part, Weight::Regular, size, self.cell_width, 2)),
+                _ => lines.extend(
+                    self.ruler
+                        .wrap(part, Weight::Regular, size, self.cell_width, 2),
+                ),
             }
         }
         lines
@@ -493,7 +628,11 @@ impl<'a> Page<'a> {
                 1 => users.quantities.first().cloned().unwrap_or_default(),
                 _ => "attention".to_owned(),
             };
-            let clipped = if users.scale.clipped { ", larger values clipped" } else { "" };
+            let clipped = if users.scale.clipped {
+                ", larger values clipped"
+            } else {
+                ""
+            };
             let first = users.columns.first().copied().unwrap_or(0);
             let per_cell = key.row.is_some();
             if per_cell {
@@ -505,12 +644,18 @@ impl<'a> Page<'a> {
                 }
             }
             let scope = match self.style.scale {
-                Scale::Figure if users.columns.len() > 1 || self.data.rows.len() > 1 => ", one scale",
+                Scale::Figure if users.columns.len() > 1 || self.data.rows.len() > 1 => {
+                    ", one scale"
+                }
                 _ => "",
             };
             bars.push(Bar {
                 scale: users.scale,
-                x: if per_cell { 0.0 } else { self.column_x(if key.column.is_some() { first } else { 0 }) },
+                x: if per_cell {
+                    0.0
+                } else {
+                    self.column_x(if key.column.is_some() { first } else { 0 })
+                },
                 is_wide: key.column.is_none() || per_cell,
                 is_per_cell: per_cell,
                 is_overlaid: users.is_overlaid,
@@ -521,8 +666,12 @@ impl<'a> Page<'a> {
                 },
             });
         }
-        for bar in bars.iter_mut().filter(|b| b.is_per_cell && b.is_overlaid && self.style.opacity < 1.0) {
-            bar.label.push_str(&format!(", drawn at {:.0} %", self.style.opacity * 100.0));
+        for bar in bars
+            .iter_mut()
+            .filter(|b| b.is_per_cell && b.is_overlaid && self.style.opacity < 1.0)
+        {
+            bar.label
+                .push_str(&format!(", drawn at {:.0} %", self.style.opacity * 100.0));
         }
         bars
     }
@@ -530,33 +679,50 @@ impl<'a> Page<'a> {
     /// Draws one bar with ticks and label and returns where it ends.
     fn color_bar(&mut self, bar: &Bar, y: f64) -> Result<f64> {
         let size = self.style.small_pt();
-        let length = if bar.is_wide { WIDE_BAR.min(self.scene.width) } else { self.cell_width };
+        let length = if bar.is_wide {
+            WIDE_BAR.min(self.scene.width)
+        } else {
+            self.cell_width
+        };
         let rgb: Vec<u8> = bar.scale.map.lut().iter().flatten().copied().collect();
         let id = self.scene.image(256, 1, &rgb, true)?;
-        self.scene.push(Item::Image { id, area: Area { x: bar.x, y, width: length, height: BAR_HEIGHT }, opacity: 1.0 });
+        self.scene.push(Item::Image {
+            id,
+            area: Area {
+                x: bar.x,
+                y,
+                width: length,
+                height: BAR_HEIGHT,
+            },
+            opacity: 1.0,
+        });
         let ticks = if bar.is_per_cell {
-            bar.per_cell_ticks()
+            self.place_ticks(bar, length, size, bar.per_cell_ticks()).0
         } else {
-            self.fitting_ticks(&bar.scale, length, size)
+            self.fitting_ticks(bar, length, size)
         };
         let baseline = y + BAR_HEIGHT + TICK + 1.0 + CAP_HEIGHT * size;
-        for (at, label) in ticks {
-            let x = bar.x + at * length;
-            // The ends of the rule stay inside the bar.
-            let rule = x.clamp(bar.x + 0.25, bar.x + length - 0.25);
-            self.scene.push(Item::Rule { from: [rule, y + BAR_HEIGHT], to: [rule, y + BAR_HEIGHT + TICK] });
-            let half = self.ruler.width(&label, Weight::Regular, size) / 2.0;
-            let x = x.clamp(bar.x + half.min(length / 2.0), bar.x + length - half.min(length / 2.0));
-            self.text(x, baseline, Type::new(size).centred(), label);
+        for tick in ticks {
+            let bottom = y + BAR_HEIGHT + TICK;
+            self.scene.push(Item::Rule {
+                from: [tick.rule, y + BAR_HEIGHT],
+                to: [tick.rule, bottom],
+            });
+            self.text(tick.text, baseline, Type::new(size).centred(), tick.label);
         }
         let mut label = bar.label.clone();
         if !bar.is_per_cell && bar.scale.exponent() != 0 {
-            label.push_str(&format!(" ({})", times_ten_to(bar.scale.exponent()).trim_start()));
+            label.push_str(&format!(
+                " ({})",
+                times_ten_to(bar.scale.exponent()).trim_start()
+            ));
         }
         let below = baseline + DESCENT * size;
         if bar.is_wide && self.scene.width - length > 60.0 {
             let x = bar.x + length + 6.0;
-            let lines = self.ruler.wrap(&label, Weight::Regular, size, self.scene.width - x, 3);
+            let lines = self
+                .ruler
+                .wrap(&label, Weight::Regular, size, self.scene.width - x, 3);
             let middle = y + BAR_HEIGHT / 2.0 + CAP_HEIGHT * size / 2.0;
             let end = self.lines(x, middle - ASCENT * size, Type::new(size), &lines);
             return Ok(end.max(below));
@@ -567,19 +733,51 @@ impl<'a> Page<'a> {
     }
 
     /// As many ticks as fit without their numbers touching.
-    fn fitting_ticks(&self, scale: &ValueScale, length: f64, size: f64) -> Vec<(f64, String)> {
+    fn fitting_ticks(&self, bar: &Bar, length: f64, size: f64) -> Vec<PlacedTick> {
+        let mut placed = Vec::new();
         for most in (2..=6).rev() {
-            let ticks = scale.ticks(most);
-            let widest = ticks
-                .iter()
-                .map(|t| self.ruler.width(&t.label, Weight::Regular, size))
-                .fold(0.0, f64::max);
-            let spacing = ticks.get(1).map_or(1.0, |second| second.at - ticks.first().map_or(0.0, |t| t.at)) * length;
-            if spacing >= widest + 0.7 * size || most == 2 {
-                return ticks.into_iter().map(|t| (t.at, t.label)).collect();
+            let fits;
+            (placed, fits) = self.place_ticks(bar, length, size, bar.scale.ticks(most));
+            if fits {
+                return placed;
             }
         }
-        Vec::new()
+        // A cell of 9 mm holds one number beside the zero.
+        placed.truncate(2);
+        placed
+    }
+
+    /// Where ticks and their numbers stand, and whether the numbers keep their distance. Numbers at the ends move
+    /// inwards as far as they would leave the page or run into the next column.
+    fn place_ticks(
+        &self,
+        bar: &Bar,
+        length: f64,
+        size: f64,
+        ticks: Vec<Tick>,
+    ) -> (Vec<PlacedTick>, bool) {
+        let overhang = COLUMN_GAP / 2.0 - 0.5;
+        let left = (bar.x - overhang).max(0.0);
+        let right = (bar.x + length + overhang).min(self.scene.width);
+        let mut end = f64::NEG_INFINITY;
+        let mut fits = true;
+        let placed = ticks
+            .into_iter()
+            .map(|Tick { at, label }| {
+                let x = bar.x + at * length;
+                let half = self.ruler.width(&label, Weight::Regular, size) / 2.0;
+                let text = x.min(right - half).max(left + half);
+                fits &= text - half >= end + 0.5 * size;
+                end = text + half;
+                // The line stays on the bar.
+                PlacedTick {
+                    rule: x.clamp(bar.x + 0.25, bar.x + length - 0.25),
+                    text,
+                    label,
+                }
+            })
+            .collect();
+        (placed, fits)
     }
 
     fn legend(&mut self) {
@@ -597,8 +795,17 @@ impl<'a> Page<'a> {
                 let baseline = self.y + ASCENT * size;
                 let middle = baseline - CAP_HEIGHT * size / 2.0;
                 let half = CASING_PT / 2.0;
-                let path = format!("M{} {}L{} {}", num(x + half), num(middle), num(x + SAMPLE - half), num(middle));
-                self.scene.push(Item::Outline { path, stroke: mark.stroke() });
+                let path = format!(
+                    "M{} {}L{} {}",
+                    num(x + half),
+                    num(middle),
+                    num(x + SAMPLE - half),
+                    num(middle)
+                );
+                self.scene.push(Item::Outline {
+                    path,
+                    stroke: mark.stroke(),
+                });
                 self.text(x + SAMPLE + 4.0, baseline, Type::new(size), mark.label());
                 x += width + 12.0;
             }
@@ -609,15 +816,25 @@ impl<'a> Page<'a> {
 
     /// What the numbers under the cells mean.
     fn explain_numbers(&mut self, size: f64) {
-        let Some(reference) = self.data.reference.filter(|_| self.style.numbers) else { return };
-        let numbers: Vec<&CellNumbers> =
-            self.data.rows.iter().flat_map(|r| &r.cells).filter_map(|c| c.numbers.as_ref()).collect();
+        let Some(reference) = self.data.reference.filter(|_| self.style.numbers) else {
+            return;
+        };
+        let numbers: Vec<&CellNumbers> = self
+            .data
+            .rows
+            .iter()
+            .flat_map(|r| &r.cells)
+            .filter_map(|c| c.numbers.as_ref())
+            .collect();
         let mut parts = Vec::new();
         if numbers.iter().any(|n| n.iou.is_some()) {
             parts.push(format!("IoU: mask against the {}", reference.label()));
         }
         if numbers.iter().any(|n| n.mass_inside.is_some()) {
-            parts.push(format!("inside: share of the map inside the {}", reference.label()));
+            parts.push(format!(
+                "inside: share of the map inside the {}",
+                reference.label()
+            ));
         }
         if !numbers.is_empty() {
             parts.push("hit: its brightest patch lies inside".to_owned());
@@ -625,14 +842,30 @@ impl<'a> Page<'a> {
         if parts.is_empty() {
             return;
         }
-        self.gap(if self.marks.is_empty() || !self.style.legend { BLOCK_GAP } else { 1.0 });
-        let lines = self.ruler.wrap(&parts.join(" · "), Weight::Regular, size, self.scene.width, 4);
+        self.gap(if self.marks.is_empty() || !self.style.legend {
+            BLOCK_GAP
+        } else {
+            1.0
+        });
+        let lines = self.ruler.wrap(
+            &parts.join(" · "),
+            Weight::Regular,
+            size,
+            self.scene.width,
+            4,
+        );
         self.y = self.lines(0.0, self.y, Type::new(size), &lines);
     }
 
     fn caption(&mut self) {
         let size = self.style.text_pt;
-        let lines = self.ruler.wrap(&self.data.caption, Weight::Regular, size, self.scene.width, usize::MAX);
+        let lines = self.ruler.wrap(
+            &self.data.caption,
+            Weight::Regular,
+            size,
+            self.scene.width,
+            usize::MAX,
+        );
         if !lines.is_empty() {
             self.gap(BLOCK_GAP);
             self.y = self.lines(0.0, self.y, Type::new(size), &lines);
@@ -643,7 +876,9 @@ impl<'a> Page<'a> {
         if self.style.provenance {
             let size = self.style.small_pt();
             let line = self.data.provenance.line();
-            let lines = self.ruler.wrap(&line, Weight::Regular, size, self.scene.width, usize::MAX);
+            let lines = self
+                .ruler
+                .wrap(&line, Weight::Regular, size, self.scene.width, usize::MAX);
             self.gap(BLOCK_GAP - 2.0);
             self.y = self.lines(0.0, self.y, Type::new(size).grey(), &lines);
         }
@@ -665,14 +900,29 @@ struct Bar {
 
 impl Bar {
     /// The numbers differ from cell to cell, so the bar names its ends.
-    fn per_cell_ticks(&self) -> Vec<(f64, String)> {
-        let ends = if self.scale.min < 0.0 { ["−max", "max"] } else { ["0", "max"] };
-        let mut ticks = vec![(0.0, ends[0].to_owned()), (1.0, ends[1].to_owned())];
-        if self.scale.min < 0.0 {
-            ticks.insert(1, (0.5, "0".to_owned()));
-        }
-        ticks
+    fn per_cell_ticks(&self) -> Vec<Tick> {
+        let names: &[(f64, &str)] = if self.scale.min < 0.0 {
+            &[(0.0, "−max"), (0.5, "0"), (1.0, "max")]
+        } else {
+            &[(0.0, "0"), (1.0, "max")]
+        };
+        names
+            .iter()
+            .map(|&(at, label)| Tick {
+                at,
+                label: label.to_owned(),
+            })
+            .collect()
     }
+}
+
+/// A tick on the page.
+struct PlacedTick {
+    /// Where its line stands.
+    rule: f64,
+    /// Middle of its number.
+    text: f64,
+    label: String,
 }
 
 fn number_texts(numbers: &CellNumbers) -> Vec<String> {
@@ -702,7 +952,11 @@ fn letters(mut index: usize) -> String {
 
 /// Height of so many lines, from the top of accents to the bottom of descenders.
 fn block_height(lines: usize, size: f64) -> f64 {
-    if lines == 0 { 0.0 } else { ((lines - 1) as f64 * LINE_HEIGHT + ASCENT + DESCENT) * size }
+    if lines == 0 {
+        0.0
+    } else {
+        ((lines - 1) as f64 * LINE_HEIGHT + ASCENT + DESCENT) * size
+    }
 }
 
 /// A normalised rectangle within an area.
@@ -718,30 +972,58 @@ fn place(area: Area, rect: &Rect) -> Area {
 /// The place of a box, moved inwards where its line would leave the picture.
 fn clamp_box(area: Area, rect: &Rect) -> Option<Area> {
     let half = CASING_PT / 2.0;
-    let inside = |v: f64, start: f64, length: f64| v.clamp(start + half, (start + length - half).max(start + half));
+    let inside = |v: f64, start: f64, length: f64| {
+        v.clamp(start + half, (start + length - half).max(start + half))
+    };
     let placed = place(area, &rect.clipped().ok()?);
-    let (x0, x1) = (inside(placed.x, area.x, area.width), inside(placed.x + placed.width, area.x, area.width));
-    let (y0, y1) = (inside(placed.y, area.y, area.height), inside(placed.y + placed.height, area.y, area.height));
-    Some(Area { x: x0, y: y0, width: x1 - x0, height: y1 - y0 })
+    let (x0, x1) = (
+        inside(placed.x, area.x, area.width),
+        inside(placed.x + placed.width, area.x, area.width),
+    );
+    let (y0, y1) = (
+        inside(placed.y, area.y, area.height),
+        inside(placed.y + placed.height, area.y, area.height),
+    );
+    Some(Area {
+        x: x0,
+        y: y0,
+        width: x1 - x0,
+        height: y1 - y0,
+    })
 }
 
-fn rectangle(area: Area, inset: f64) -> String {
-    let (x0, y0) = (area.x + inset, area.y + inset);
-    let (x1, y1) = (area.x + area.width - inset, area.y + area.height - inset);
-    polygon([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+fn rectangle(area: Area) -> String {
+    let (x1, y1) = (area.x + area.width, area.y + area.height);
+    polygon([[area.x, area.y], [x1, area.y], [x1, y1], [area.x, y1]])
 }
 
 /// One closed path for every region and hole of a mask, along the edges of its patches; moved inwards where the line
 /// would leave the picture.
-fn mask_polygons(area: Area, edges: &PatchEdges, grid: grounding::Grid, bits: &[bool]) -> Vec<String> {
+fn mask_polygons(
+    area: Area,
+    edges: &PatchEdges,
+    grid: grounding::Grid,
+    bits: &[bool],
+) -> Vec<String> {
     let half = CASING_PT / 2.0;
     let point = |[col, row]: [u32; 2]| {
-        let at = |lines: &[f64], i: u32| lines.get(i as usize).copied().unwrap_or(1.0).clamp(0.0, 1.0);
-        let x = (area.x + at(&edges.x, col) * area.width).clamp(area.x + half, area.x + area.width - half);
-        let y = (area.y + at(&edges.y, row) * area.height).clamp(area.y + half, area.y + area.height - half);
+        let at = |lines: &[f64], i: u32| {
+            lines
+                .get(i as usize)
+                .copied()
+                .unwrap_or(1.0)
+                .clamp(0.0, 1.0)
+        };
+        let x = (area.x + at(&edges.x, col) * area.width)
+            .clamp(area.x + half, area.x + area.width - half);
+        let y = (area.y + at(&edges.y, row) * area.height)
+            .clamp(area.y + half, area.y + area.height - half);
         [x, y]
     };
-    outline(grid.rows, grid.cols, bits).into_iter().map(|path| polygon(path.into_iter().map(point))).collect()
+    outline(grid.rows, grid.cols, bits)
+        .into_iter()
+        .map(|path| polygon(path.into_iter().map(point)))
+        .collect()
 }
 
 /// The extent of a grid of equal patches within the picture; `None` where patches differ or leave it.
@@ -749,11 +1031,13 @@ fn even_extent(edges: &PatchEdges) -> Option<Rect> {
     let span = |lines: &[f64]| -> Option<(f64, f64)> {
         let (first, last) = (*lines.first()?, *lines.last()?);
         let step = (last - first) / (lines.len().checked_sub(1)? as f64);
-        let even = lines.iter().enumerate().all(|(i, &v)| (v - (first + i as f64 * step)).abs() <= EVEN * step);
+        let even = lines
+            .iter()
+            .enumerate()
+            .all(|(i, &v)| (v - (first + i as f64 * step)).abs() <= EVEN * step);
         let inside = first >= -1e-9 && last <= 1.0 + 1e-9 && step > 0.0;
         (even && inside).then_some((first, last))
     };
     let ((x0, x1), (y0, y1)) = (span(&edges.x)?, span(&edges.y)?);
     Some(Rect::new(x0, y0, x1, y1))
 }
-

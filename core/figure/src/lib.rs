@@ -27,7 +27,8 @@ mod style;
 
 pub use colormap::ColorMap;
 pub use data::{
-    ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, MapLayer, MaskLayer, PatchEdges, Provenance, Row,
+    ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, FrameProvenance, MapLayer,
+    MaskLayer, PatchEdges, Provenance, Row,
 };
 pub use error::{Error, Result, SourceError};
 pub use export::{Figure, Format, Raster};

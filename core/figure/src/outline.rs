@@ -19,7 +19,9 @@ pub fn outline(rows: usize, cols: usize, bits: &[bool]) -> Vec<Vec<Vertex>> {
     if rows == 0 || cols == 0 {
         return Vec::new();
     }
-    let set = |r: usize, c: usize| r < rows && c < cols && bits.get(r * cols + c).copied().unwrap_or(false);
+    let set = |r: usize, c: usize| {
+        r < rows && c < cols && bits.get(r * cols + c).copied().unwrap_or(false)
+    };
     let stride = cols + 1;
     // Bit d of a vertex: a boundary edge leaves it in direction d, with the set cell on its right.
     let mut leaving = vec![0u8; (rows + 1) * stride];
@@ -66,7 +68,10 @@ fn trace(leaving: &mut [u8], stride: usize, start: usize) -> Vec<Vertex> {
         at = (at as i64 + dy * stride as i64 + dx) as usize;
         arrived = direction;
         // Turning right first keeps the path on its own cell where two cells meet at a corner.
-        let next = [1, 0, 3].map(|turn| (direction + turn) % 4).into_iter().find(|d| leaving[at] & (1 << d) != 0);
+        let next = [1, 0, 3]
+            .map(|turn| (direction + turn) % 4)
+            .into_iter()
+            .find(|d| leaving[at] & (1 << d) != 0);
         match next {
             Some(d) => direction = d,
             // All edges of the path are used up: it is back at its start.
@@ -77,12 +82,23 @@ fn trace(leaving: &mut [u8], stride: usize, start: usize) -> Vec<Vertex> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
     fn parse(rows: &[&str]) -> (usize, usize, Vec<bool>) {
-        (rows.len(), rows[0].len(), rows.iter().flat_map(|r| r.bytes().map(|b| b == b'#')).collect())
+        (
+            rows.len(),
+            rows[0].len(),
+            rows.iter()
+                .flat_map(|r| r.bytes().map(|b| b == b'#'))
+                .collect(),
+        )
     }
 
     /// Signed area by the shoelace formula; positive is clockwise on screen.
@@ -99,12 +115,18 @@ mod tests {
     #[test]
     fn one_cell_is_a_square() {
         let (r, c, bits) = parse(&["...", ".#.", "..."]);
-        assert_eq!(outline(r, c, &bits), vec![vec![[1, 1], [2, 1], [2, 2], [1, 2]]]);
+        assert_eq!(
+            outline(r, c, &bits),
+            vec![vec![[1, 1], [2, 1], [2, 2], [1, 2]]]
+        );
     }
 
     #[test]
     fn a_full_grid_has_four_corners() {
-        assert_eq!(outline(13, 27, &[true; 13 * 27]), vec![vec![[0, 0], [27, 0], [27, 13], [0, 13]]]);
+        assert_eq!(
+            outline(13, 27, &[true; 13 * 27]),
+            vec![vec![[0, 0], [27, 0], [27, 13], [0, 13]]]
+        );
     }
 
     #[test]
@@ -136,7 +158,9 @@ mod tests {
         // Knuth's linear congruential generator; its high bits are random enough for masks.
         let mut state = 1u64;
         let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize
         };
         for _ in 0..200 {
@@ -147,7 +171,11 @@ mod tests {
             assert_eq!(total, bits.iter().filter(|b| **b).count() as i64);
             for path in &paths {
                 for i in 0..path.len() {
-                    let (a, b, c) = (path[i], path[(i + 1) % path.len()], path[(i + 2) % path.len()]);
+                    let (a, b, c) = (
+                        path[i],
+                        path[(i + 1) % path.len()],
+                        path[(i + 2) % path.len()],
+                    );
                     let horizontal = a[1] == b[1];
                     assert_ne!(horizontal, b[1] == c[1], "collinear vertex in {path:?}");
                 }

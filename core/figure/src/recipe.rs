@@ -79,6 +79,8 @@ pub struct Arm {
     pub selection: HeadSelection,
     /// The selected heads. `None`: they are voted over the frames of this figure.
     pub heads: Option<Vec<HeadId>>,
+    /// What named heads were chosen on, for the provenance line, such as "voted over 32 tuning frames".
+    pub heads_from: String,
 }
 
 /// Where attention comes from.
@@ -151,7 +153,7 @@ pub enum MapChoice {
     Selected,
     /// The mean over all captured heads of all captured layers.
     Mean,
-    /// One head.
+    /// One head, as captured. Masks are cut from its smoothed map, as those of selected heads are.
     Head(HeadId),
 }
 
@@ -159,13 +161,13 @@ pub enum MapChoice {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Frame {
-    /// Set above the row. Empty: the instruction, episode and step.
+    /// Set above the row. Empty: the instruction, the episode, and the step as the window counts it, from 1.
     pub label: String,
     /// Path of the dataset, or a `tabletop:` specification. Empty: there is no picture, only attention from a file.
     pub dataset: String,
-    /// Episode index.
+    /// Episode index, from 0.
     pub episode: usize,
-    /// Step within the episode.
+    /// Step within the episode, from 0.
     pub step: usize,
     /// Camera by name. Empty: the first camera.
     pub camera: String,
@@ -210,7 +212,11 @@ impl Recipe {
         let text = read(path)?;
         let header: Header = options().from_str(&text).map_err(|e| syntax(path, e))?;
         if header.version > FORMAT_VERSION {
-            return Err(Error::Newer { path: path.to_owned(), found: header.version, known: FORMAT_VERSION });
+            return Err(Error::Newer {
+                path: path.to_owned(),
+                found: header.version,
+                known: FORMAT_VERSION,
+            });
         }
         let mut recipe: Self = options().from_str(&text).map_err(|e| syntax(path, e))?;
         recipe.version = FORMAT_VERSION;
@@ -226,10 +232,14 @@ impl Recipe {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let pretty = ron::ser::PrettyConfig::new().extensions(ron::extensions::Extensions::IMPLICIT_SOME);
+        let pretty =
+            ron::ser::PrettyConfig::new().extensions(ron::extensions::Extensions::IMPLICIT_SOME);
         let mut text = ron::Options::default()
             .to_string_pretty(self, pretty)
-            .map_err(|source| Error::Encode { path: path.to_owned(), source })?;
+            .map_err(|source| Error::Encode {
+                path: path.to_owned(),
+                source,
+            })?;
         text.push('\n');
         files::write(path, "figure recipe", text.as_bytes())
     }
@@ -255,7 +265,10 @@ impl Recipe {
             ));
         }
         if self.arms.len() > MAX_ARMS {
-            return fail(format!("{} arms, at most {MAX_ARMS} are possible", self.arms.len()));
+            return fail(format!(
+                "{} arms, at most {MAX_ARMS} are possible",
+                self.arms.len()
+            ));
         }
         for (index, column) in self.columns.iter().enumerate() {
             let minus = match column.content {
@@ -263,9 +276,16 @@ impl Recipe {
                 _ => None,
             };
             let needs_arm = column.content.map().is_some();
-            for arm in std::iter::once(column.arm).filter(|_| needs_arm).chain(minus) {
+            for arm in std::iter::once(column.arm)
+                .filter(|_| needs_arm)
+                .chain(minus)
+            {
                 if arm >= self.arms.len() {
-                    return fail(format!("column {} names arm {arm}, there are {}", index + 1, self.arms.len()));
+                    return fail(format!(
+                        "column {} names arm {arm}, there are {}",
+                        index + 1,
+                        self.arms.len()
+                    ));
                 }
             }
         }
@@ -274,21 +294,29 @@ impl Recipe {
                 return fail(format!("arm {index}: {error}"));
             }
             if arm.heads.as_ref().is_some_and(Vec::is_empty) {
-                return fail(format!("arm {index} names an empty list of heads; leave `heads` out to vote"));
+                return fail(format!(
+                    "arm {index} names an empty list of heads; leave `heads` out to vote"
+                ));
             }
         }
         let texts = [&self.title, &self.caption]
             .into_iter()
             .chain(self.columns.iter().map(|c| &c.title))
-            .chain(self.arms.iter().map(|a| &a.name))
-            .chain(self.frames.iter().flat_map(|f| [&f.label, &f.dataset, &f.camera]));
+            .chain(self.arms.iter().flat_map(|a| [&a.name, &a.heads_from]))
+            .chain(
+                self.frames
+                    .iter()
+                    .flat_map(|f| [&f.label, &f.dataset, &f.camera]),
+            );
         for text in texts {
             if text.chars().count() > MAX_TEXT {
                 return fail(format!("a text is longer than {MAX_TEXT} characters"));
             }
         }
         let looks = self.arms.iter().filter_map(|a| a.look.path());
-        let paths = looks.chain(self.frames.iter().filter_map(|f| f.captures.as_deref())).chain(self.boxes.as_deref());
+        let paths = looks
+            .chain(self.frames.iter().filter_map(|f| f.captures.as_deref()))
+            .chain(self.boxes.as_deref());
         for path in paths {
             if path.as_os_str().is_empty() || path.to_string_lossy().contains('\0') {
                 return fail("a path is empty or holds a zero byte".into());
@@ -333,10 +361,18 @@ pub(crate) fn is_specification(dataset: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String> {
-    let io = |source| Error::Io { verb: "read", what: "figure recipe", path: path.to_owned(), source };
+    let io = |source| Error::Io {
+        verb: "read",
+        what: "figure recipe",
+        path: path.to_owned(),
+        source,
+    };
     let file = fs::File::open(path).map_err(io)?;
     if file.metadata().map_err(io)?.len() > MAX_BYTES {
-        return Err(Error::TooLarge { limit: MAX_BYTES, path: path.to_owned() });
+        return Err(Error::TooLarge {
+            limit: MAX_BYTES,
+            path: path.to_owned(),
+        });
     }
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
@@ -354,7 +390,12 @@ fn syntax(path: &Path, error: ron::error::SpannedError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
     use crate::Width;
@@ -362,13 +403,26 @@ mod tests {
     fn example() -> Recipe {
         Recipe {
             title: "Where does it look?".into(),
-            arms: vec![Arm { look: Look::Checkpoint("/runs/a/step-00000500".into()), ..Arm::default() }],
+            arms: vec![Arm {
+                look: Look::Checkpoint("/runs/a/step-00000500".into()),
+                ..Arm::default()
+            }],
             columns: vec![
                 Column::default(),
-                Column { content: Content::HeatMap(MapChoice::Head(HeadId { layer: 2, head: 1 })), ..Column::default() },
-                Column { content: Content::Compare(MapChoice::Selected), ..Column::default() },
+                Column {
+                    content: Content::HeatMap(MapChoice::Head(HeadId { layer: 2, head: 1 })),
+                    ..Column::default()
+                },
+                Column {
+                    content: Content::Compare(MapChoice::Selected),
+                    ..Column::default()
+                },
             ],
-            frames: vec![Frame { dataset: "tabletop:spatial".into(), step: 4, ..Frame::default() }],
+            frames: vec![Frame {
+                dataset: "tabletop:spatial".into(),
+                step: 4,
+                ..Frame::default()
+            }],
             ..Recipe::default()
         }
     }
@@ -394,8 +448,14 @@ mod tests {
         fs::write(&path, text).unwrap();
         let recipe = Recipe::load(&path).unwrap();
         assert_eq!(recipe.style.width, Width::Double);
-        assert_eq!(recipe.arms[0].look, Look::Captures(dir.path().join("gaze.safetensors")));
-        assert_eq!(recipe.frames[0].dataset, dir.path().join("demo").to_str().unwrap());
+        assert_eq!(
+            recipe.arms[0].look,
+            Look::Captures(dir.path().join("gaze.safetensors"))
+        );
+        assert_eq!(
+            recipe.frames[0].dataset,
+            dir.path().join("demo").to_str().unwrap()
+        );
         assert_eq!(recipe.frames[1].dataset, "tabletop:object");
         assert_eq!(recipe.arms[0].selection, HeadSelection::default());
     }
@@ -404,7 +464,14 @@ mod tests {
     fn bad_files_are_errors_that_end_in_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f.ron");
-        for bytes in [&b"("[..], b"[1]", b"(version: 99, frames: 7)", b"(width: 3)", b"\xff\xfe", b"(version: \"1\")"] {
+        for bytes in [
+            &b"("[..],
+            b"[1]",
+            b"(version: 99, frames: 7)",
+            b"(width: 3)",
+            b"\xff\xfe",
+            b"(version: \"1\")",
+        ] {
             fs::write(&path, bytes).unwrap();
             let error = Recipe::load(&path).unwrap_err().to_string();
             assert!(error.ends_with("f.ron"), "{error}");
@@ -420,13 +487,21 @@ mod tests {
         let refuse = |change: &dyn Fn(&mut Recipe)| {
             let mut recipe = example();
             change(&mut recipe);
-            assert!(matches!(recipe.check(), Err(Error::Recipe(_))), "{recipe:?}");
+            assert!(
+                matches!(recipe.check(), Err(Error::Recipe(_))),
+                "{recipe:?}"
+            );
         };
         refuse(&|r| r.frames.clear());
         refuse(&|r| r.columns.clear());
         refuse(&|r| r.arms.clear());
         refuse(&|r| r.columns[1].arm = 1);
-        refuse(&|r| r.columns[0].content = Content::Difference { map: MapChoice::Mean, minus: 3 });
+        refuse(&|r| {
+            r.columns[0].content = Content::Difference {
+                map: MapChoice::Mean,
+                minus: 3,
+            }
+        });
         refuse(&|r| r.frames = vec![Frame::default(); 4000]);
         refuse(&|r| r.caption = "x".repeat(5000));
         refuse(&|r| r.style.width = Width::Mm(f64::NAN));

@@ -9,16 +9,19 @@ use episode::boxes::BoxFile;
 use episode::{Region, SharedDataset};
 use grounding::attncap::CaptureFile;
 use grounding::{
-    Aggregate, Capture, Error as GroundingError, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Mask, QuerySelector,
-    Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
+    Aggregate, Capture, Error as GroundingError, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
+    Mask, QuerySelector, Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
 };
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{
-    ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, MapLayer, MaskLayer, PatchEdges, Provenance, Row,
+    ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, FrameProvenance, MapLayer,
+    MaskLayer, PatchEdges, Provenance, Row,
 };
 use crate::recipe::is_specification;
-use crate::{Arm, Column, Content, Error, Frame, Look, MapChoice, Recipe, Reference, Result, SourceError};
+use crate::{
+    Arm, Column, Content, Error, Frame, Look, MapChoice, Recipe, Reference, Result, SourceError,
+};
 
 /// Supplies what a figure cannot fetch by itself: datasets of every kind, and the attention of a model.
 pub trait CaptureSource {
@@ -62,7 +65,11 @@ impl CaptureSource for FilesOnly {
         _: usize,
         _: usize,
     ) -> Result<Arc<Capture>, SourceError> {
-        Err(format!("no model can be run here, use a capture file: {}", checkpoint.display()).into())
+        Err(format!(
+            "no model can be run here, use a capture file: {}",
+            checkpoint.display()
+        )
+        .into())
     }
 }
 
@@ -76,26 +83,47 @@ pub fn resolve(recipe: &Recipe, source: &mut dyn CaptureSource) -> Result<Figure
     let mut files = Files::default();
     let mut frames = Vec::with_capacity(recipe.frames.len());
     for (index, frame) in recipe.frames.iter().enumerate() {
-        frames.push(ResolvedFrame::fetch(recipe, index, frame, source, &mut files)?);
+        frames.push(ResolvedFrame::fetch(
+            recipe, index, frame, source, &mut files,
+        )?);
     }
-    let arms = recipe.arms.iter().enumerate().map(|(a, arm)| Heads::choose(recipe, a, arm, &frames)).collect::<Result<Vec<_>>>()?;
+    let arms = recipe
+        .arms
+        .iter()
+        .enumerate()
+        .map(|(a, arm)| Heads::choose(recipe, a, arm, &frames))
+        .collect::<Result<Vec<_>>>()?;
     let reference = reference(recipe.reference, &frames);
     let mut rows = Vec::with_capacity(frames.len());
     for (index, frame) in frames.iter().enumerate() {
         if source.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let composer = Composer { recipe, row: index + 1, frame, heads: &arms, reference };
+        let composer = Composer {
+            recipe,
+            row: index + 1,
+            frame,
+            heads: &arms,
+            reference,
+        };
         rows.push(Row {
             label: frame.label.clone(),
             aspect: frame.aspect,
-            cells: recipe.columns.iter().map(|column| composer.cell(column)).collect::<Result<_>>()?,
+            cells: recipe
+                .columns
+                .iter()
+                .map(|column| composer.cell(column))
+                .collect::<Result<_>>()?,
         });
     }
     Ok(FigureData {
         title: recipe.title.clone(),
         caption: recipe.caption.clone(),
-        columns: recipe.columns.iter().map(|column| heading(recipe, column, &frames)).collect(),
+        columns: recipe
+            .columns
+            .iter()
+            .map(|column| heading(recipe, column, &frames))
+            .collect(),
         rows,
         reference,
         provenance: provenance(recipe, &arms, &frames, reference),
@@ -107,7 +135,8 @@ pub fn resolve(recipe: &Recipe, source: &mut dyn CaptureSource) -> Result<Figure
 struct Files {
     datasets: HashMap<String, SharedDataset>,
     captures: HashMap<PathBuf, CaptureFile>,
-    boxes: HashMap<PathBuf, Arc<BoxFile>>,
+    /// By file and address of the dataset whose frames it names.
+    boxes: HashMap<(PathBuf, usize), Arc<BoxFile>>,
 }
 
 /// One row with its picture, boxes, and one look per arm.
@@ -146,7 +175,9 @@ impl ResolvedFrame {
             name => Some(match files.datasets.get(name) {
                 Some(dataset) => dataset.clone(),
                 None => {
-                    let dataset = source.dataset(name).map_err(fail("cannot open the dataset".to_owned()))?;
+                    let dataset = source
+                        .dataset(name)
+                        .map_err(fail("cannot open the dataset".to_owned()))?;
                     files.datasets.insert(name.to_owned(), dataset.clone());
                     dataset
                 }
@@ -159,26 +190,45 @@ impl ResolvedFrame {
         let mut truth = None;
         let mut detector = None;
         let mut instruction = String::new();
+        let mut steps = None;
         if let Some(dataset) = &dataset {
             let cameras = &dataset.info().cameras;
-            let found = if camera.is_empty() { (!cameras.is_empty()).then_some(0) } else { cameras.iter().position(|c| c.name == camera) };
+            let found = if camera.is_empty() {
+                (!cameras.is_empty()).then_some(0)
+            } else {
+                cameras.iter().position(|c| c.name == camera)
+            };
             let Some(camera_index) = found else {
                 let names: Vec<&str> = cameras.iter().map(|c| c.name.as_str()).collect();
-                return Err(missing(format!("there is no camera `{camera}`; there are {}", names.join(", "))));
+                return Err(missing(format!(
+                    "there is no camera `{camera}`; there are {}",
+                    names.join(", ")
+                )));
             };
             if let Some(info) = cameras.get(camera_index) {
                 camera = info.name.clone();
             }
             let read = |e: episode::Error| fail(format!("cannot read {place}"))(e.into());
-            instruction = dataset.episode(episode).map_err(read)?.instruction.to_string();
+            let meta = dataset.episode(episode).map_err(read)?;
+            instruction = meta.instruction.to_string();
+            steps = Some(meta.length);
             picture = Some(dataset.image(episode, step, camera_index).map_err(read)?);
-            let mask = dataset.mask(episode, step, camera_index, Region::Target).map_err(read)?;
+            let mask = dataset
+                .mask(episode, step, camera_index, Region::Target)
+                .map_err(read)?;
             truth = mask.and_then(|m| {
                 let [x0, y0, x1, y1] = m.bounds()?.map(f64::from);
                 let (w, h) = (f64::from(m.width), f64::from(m.height));
                 Some(Rect::new(x0 / w, y0 / h, x1 / w, y1 / h))
             });
-            detector = files.detection(recipe.boxes.as_deref(), dataset, episode, step, &camera, row)?;
+            detector = files.detection(
+                recipe.boxes.as_deref(),
+                dataset,
+                episode,
+                step,
+                &camera,
+                row,
+            )?;
         }
         let mut looks = Vec::with_capacity(recipe.arms.len());
         for (a, arm) in recipe.arms.iter().enumerate() {
@@ -189,41 +239,80 @@ impl ResolvedFrame {
                 looks.push(None);
                 continue;
             }
-            let own = frame.captures.clone().filter(|_| a == 0).map(Look::Captures);
+            let own = frame
+                .captures
+                .clone()
+                .filter(|_| a == 0)
+                .map(Look::Captures);
             let capture = match own.as_ref().unwrap_or(&arm.look) {
-                Look::Nothing => return Err(missing(format!("arm {a} has nothing to look with; name captures or a checkpoint"))),
+                Look::Nothing => {
+                    return Err(missing(format!(
+                        "arm {a} has nothing to look with; name captures or a checkpoint"
+                    )));
+                }
                 Look::Captures(path) => files.capture(path, frame, row)?,
                 Look::Checkpoint(path) => {
                     let Some(dataset) = &dataset else {
-                        return Err(missing("a model needs a picture to look at; name a dataset".to_owned()));
+                        return Err(missing(
+                            "a model needs a picture to look at; name a dataset".to_owned(),
+                        ));
                     };
-                    source.capture(path, dataset, episode, step).map_err(fail(format!("cannot capture {place}")))?
+                    source
+                        .capture(path, dataset, episode, step)
+                        .map_err(fail(format!("cannot capture {place}")))?
                 }
             };
-            let bad = |e: GroundingError| fail(format!("the attention of arm {a} cannot be used"))(e.into());
+            let bad = |e: GroundingError| {
+                fail(format!("the attention of arm {a} cannot be used"))(e.into())
+            };
             let view = view(&capture, &camera).map_err(missing)?;
             let grid = capture.view_grid(view).map_err(bad)?;
             let maps = capture.head_maps_for(&arm.selection, view).map_err(bad)?;
             if detector.is_none() {
                 let boxes = capture.boxes.iter().filter(|b| b.view == view);
-                detector = boxes.max_by(|a, b| a.score.total_cmp(&b.score)).map(|b| b.rect);
+                detector = boxes
+                    .max_by(|a, b| a.score.total_cmp(&b.score))
+                    .map(|b| b.rect);
             }
-            looks.push(Some(ResolvedLook { capture, grid, maps }));
+            looks.push(Some(ResolvedLook {
+                capture,
+                grid,
+                maps,
+            }));
         }
         let first = looks.iter().flatten().next();
         if instruction.is_empty() {
-            instruction = first.map(|l| l.capture.instruction.clone()).unwrap_or_default();
+            instruction = first
+                .map(|l| l.capture.instruction.clone())
+                .unwrap_or_default();
         }
         let aspect = match (&picture, first) {
             (Some(picture), _) => f64::from(picture.height) / f64::from(picture.width.max(1)),
             (None, Some(look)) => look.aspect(&camera),
             (None, None) => 1.0,
         };
-        let label = if frame.label.is_empty() { automatic_label(&instruction, frame, dataset.is_some()) } else { frame.label.clone() };
+        let label = if frame.label.is_empty() {
+            automatic_label(&instruction, frame, steps)
+        } else {
+            frame.label.clone()
+        };
         let dataset = dataset.map(|d| {
-            if is_specification(&frame.dataset) { frame.dataset.clone() } else { d.info().name.clone() }
+            if is_specification(&frame.dataset) {
+                frame.dataset.clone()
+            } else {
+                d.info().name.clone()
+            }
         });
-        Ok(Self { label, picture, camera, dataset, aspect, truth, detector, looks })
+        Ok(Self {
+            label,
+            picture,
+            camera,
+            dataset,
+            aspect,
+            truth,
+            detector,
+            looks,
+        })
     }
 
     fn look(&self, arm: usize) -> Option<&ResolvedLook> {
@@ -241,9 +330,16 @@ impl ResolvedFrame {
 impl ResolvedLook {
     /// Height over width of the view the model saw.
     fn aspect(&self, camera: &str) -> f64 {
-        let view = self.capture.views.iter().find(|v| v.name == camera).or_else(|| self.capture.views.first());
+        let view = self
+            .capture
+            .views
+            .iter()
+            .find(|v| v.name == camera)
+            .or_else(|| self.capture.views.first());
         match view {
-            Some(view) if view.width > 0 && view.height > 0 => f64::from(view.height) / f64::from(view.width),
+            Some(view) if view.width > 0 && view.height > 0 => {
+                f64::from(view.height) / f64::from(view.width)
+            }
             _ => self.grid.grid.rows as f64 / self.grid.grid.cols.max(1) as f64,
         }
     }
@@ -251,7 +347,11 @@ impl ResolvedLook {
 
 impl Files {
     fn capture(&mut self, path: &Path, frame: &Frame, row: usize) -> Result<Arc<Capture>> {
-        let fail = |e: GroundingError| Error::Frame { row, what: "cannot read the captures".to_owned(), source: e.into() };
+        let fail = |e: GroundingError| Error::Frame {
+            row,
+            what: "cannot read the captures".to_owned(),
+            source: e.into(),
+        };
         let file = match self.captures.entry(path.to_owned()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(CaptureFile::open(path).map_err(fail)?),
@@ -291,19 +391,25 @@ impl Files {
             None => BoxFile::beside(&dataset.info().path),
         };
         let Some(path) = path else { return Ok(None) };
-        let boxes = match self.boxes.get(&path) {
+        let key = (path, Arc::as_ptr(dataset).cast::<()>() as usize);
+        let boxes = match self.boxes.get(&key) {
             Some(boxes) => boxes.clone(),
             None => {
-                let boxes = Arc::new(BoxFile::load(&path).map_err(|e| Error::Frame {
-                    row,
-                    what: "cannot read the boxes".to_owned(),
-                    source: e.into(),
+                let boxes = Arc::new(BoxFile::load(&key.0, dataset.as_ref()).map_err(|e| {
+                    Error::Frame {
+                        row,
+                        what: "cannot read the boxes".to_owned(),
+                        source: e.into(),
+                    }
                 })?);
-                self.boxes.insert(path, boxes.clone());
+                self.boxes.insert(key, boxes.clone());
                 boxes
             }
         };
-        let best = boxes.detections(episode, step, camera).iter().max_by(|a, b| a.score.total_cmp(&b.score));
+        let best = boxes
+            .detections(episode, step, camera)
+            .iter()
+            .max_by(|a, b| a.score.total_cmp(&b.score));
         Ok(best.map(|b| Rect::new(b.x0.into(), b.y0.into(), b.x1.into(), b.y1.into())))
     }
 }
@@ -316,25 +422,35 @@ fn uses(column: &Column, arm: usize) -> bool {
 /// The view of a capture that shows a camera: the one of its name, or the only one.
 fn view(capture: &Capture, camera: &str) -> Result<usize, String> {
     let views = capture.grid_views();
-    let named = views.iter().find(|&&v| capture.views.get(v).is_some_and(|v| v.name == camera));
+    let named = views
+        .iter()
+        .find(|&&v| capture.views.get(v).is_some_and(|v| v.name == camera));
     match (named, views.as_slice()) {
         (Some(&view), _) | (None, &[view]) => Ok(view),
         (None, [view, ..]) if camera.is_empty() => Ok(*view),
         (None, views) => {
-            let names: Vec<&str> = views.iter().filter_map(|&v| Some(capture.views.get(v)?.name.as_str())).collect();
-            Err(format!("the model does not look at camera `{camera}`; it looks at {}", names.join(", ")))
+            let names: Vec<&str> = views
+                .iter()
+                .filter_map(|&v| Some(capture.views.get(v)?.name.as_str()))
+                .collect();
+            Err(format!(
+                "the model does not look at camera `{camera}`; it looks at {}",
+                names.join(", ")
+            ))
         }
     }
 }
 
-fn automatic_label(instruction: &str, frame: &Frame, has_dataset: bool) -> String {
+/// Steps are counted from 1, as in the window; `steps` is the length of the episode where it is known.
+fn automatic_label(instruction: &str, frame: &Frame, steps: Option<usize>) -> String {
     let mut parts = Vec::new();
     if !instruction.is_empty() {
         parts.push(format!("“{instruction}”"));
     }
-    parts.push(match has_dataset {
-        true => format!("episode {}, step {}", frame.episode, frame.step),
-        false => format!("step {}", frame.step),
+    let step = frame.step.saturating_add(1);
+    parts.push(match steps {
+        Some(steps) => format!("episode {}, step {step} of {steps}", frame.episode),
+        None => format!("step {step}"),
     });
     parts.join(" · ")
 }
@@ -348,7 +464,11 @@ fn reference(wanted: Reference, frames: &[ResolvedFrame]) -> Option<BoxKind> {
         Reference::Detector => &[BoxKind::Detector],
         Reference::Auto => &[BoxKind::Truth, BoxKind::Detector],
     };
-    kinds.iter().copied().find(|&k| all(k)).or_else(|| kinds.iter().copied().find(|&k| any(k)))
+    kinds
+        .iter()
+        .copied()
+        .find(|&k| all(k))
+        .or_else(|| kinds.iter().copied().find(|&k| any(k)))
 }
 
 /// The heads of one arm and how they were chosen.
@@ -360,14 +480,31 @@ struct Heads {
 impl Heads {
     fn choose(recipe: &Recipe, index: usize, arm: &Arm, frames: &[ResolvedFrame]) -> Result<Self> {
         let selects = matches!(arm.selection.aggregate, Aggregate::Selected { .. });
-        let shown = recipe.columns.iter().any(|c| uses(c, index) && c.content.map() == Some(MapChoice::Selected));
+        let shown = recipe
+            .columns
+            .iter()
+            .any(|c| uses(c, index) && c.content.map() == Some(MapChoice::Selected));
         if !(selects && shown) {
-            return Ok(Self { ids: Vec::new(), from: String::new() });
+            return Ok(Self {
+                ids: Vec::new(),
+                from: String::new(),
+            });
         }
         if let Some(ids) = &arm.heads {
-            return Ok(Self { ids: ids.clone(), from: "as named".to_owned() });
+            let from = if arm.heads_from.is_empty() {
+                "as named"
+            } else {
+                &arm.heads_from
+            };
+            return Ok(Self {
+                ids: ids.clone(),
+                from: from.to_owned(),
+            });
         }
-        let fail = |source| Error::Heads { arm: index + 1, source };
+        let fail = |source| Error::Heads {
+            arm: index + 1,
+            source,
+        };
         let looks: Vec<&ResolvedLook> = frames.iter().filter_map(|f| f.look(index)).collect();
         let scores = looks
             .iter()
@@ -376,7 +513,10 @@ impl Heads {
             .map_err(fail)?;
         let selected = select_heads(&scores, &arm.selection).map_err(fail)?;
         let frames = if looks.len() == 1 { "frame" } else { "frames" };
-        Ok(Self { ids: selected.heads, from: format!("voted over the {} {frames} shown", looks.len()) })
+        Ok(Self {
+            ids: selected.heads,
+            from: format!("voted over the {} {frames} shown", looks.len()),
+        })
     }
 }
 
@@ -398,11 +538,23 @@ impl Composer<'_> {
             if picture.is_none() {
                 return Err(self.missing("there is no picture; name a dataset"));
             }
-            return Ok(Cell { picture, ..Cell::default() });
+            return Ok(Cell {
+                picture,
+                ..Cell::default()
+            });
         };
         let look = self.look(column.arm)?;
         let selection = self.selection(column.arm, choice)?;
-        let map = self.map(column.arm, choice)?;
+        // What is shown of a single head is what was captured; masks are cut from what the selection makes of it.
+        let is_shown = matches!(
+            column.content,
+            Content::HeatMap(_) | Content::Map(_) | Content::Difference { .. }
+        );
+        let map = if is_shown {
+            self.shown_map(column.arm, choice)?
+        } else {
+            self.map(column.arm, choice)?
+        };
         let edges = PatchEdges::of(&look.grid);
         let quantity = self.quantity(column.arm, &selection.aggregate);
         let layer = |map: &HeatMap| MapLayer {
@@ -412,7 +564,10 @@ impl Composer<'_> {
             is_signed: selection.aggregate == Aggregate::MeanSubtracted,
         };
         Ok(match column.content {
-            Content::Picture => Cell { picture, ..Cell::default() },
+            Content::Picture => Cell {
+                picture,
+                ..Cell::default()
+            },
             Content::HeatMap(_) | Content::Map(_) => {
                 let numbers = self.numbers(look, &self.gaze(&map, &selection)?)?;
                 Cell {
@@ -426,23 +581,49 @@ impl Composer<'_> {
                 let gaze = self.gaze(&map, &selection)?;
                 let numbers = self.numbers(look, &gaze)?;
                 let compares = matches!(column.content, Content::Compare(_));
-                let boxes = [(BoxKind::Detector, frame.detector), (BoxKind::Truth, frame.truth)];
+                let boxes = [
+                    (BoxKind::Detector, frame.detector),
+                    (BoxKind::Truth, frame.truth),
+                ];
                 Cell {
                     picture,
-                    mask: Some(MaskLayer { first: gaze.mask, second: gaze.second, edges, is_spotlight: !compares }),
-                    boxes: boxes.into_iter().filter_map(|(k, r)| Some((k, r?))).filter(|_| compares).collect(),
-                    numbers: numbers.map(|n| CellNumbers { mass_inside: None, ..n }),
+                    mask: Some(MaskLayer {
+                        first: gaze.mask,
+                        second: gaze.second,
+                        edges,
+                        is_spotlight: !compares,
+                    }),
+                    boxes: boxes
+                        .into_iter()
+                        .filter_map(|(k, r)| Some((k, r?)))
+                        .filter(|_| compares)
+                        .collect(),
+                    numbers: numbers.map(|n| CellNumbers {
+                        mass_inside: None,
+                        ..n
+                    }),
                     ..Cell::default()
                 }
             }
             Content::Difference { minus, .. } => {
-                let other = self.map(minus, choice)?;
-                let same = other.grid == map.grid && PatchEdges::of(&self.look(minus)?.grid) == edges;
+                let other = self.shown_map(minus, choice)?;
+                let same =
+                    other.grid == map.grid && PatchEdges::of(&self.look(minus)?.grid) == edges;
                 if !same {
-                    return Err(self.missing("the two arms look through different patch grids and cannot be subtracted"));
+                    return Err(self.missing(
+                        "the two arms look through different patch grids and cannot be subtracted",
+                    ));
                 }
-                let values = map.values.iter().zip(&other.values).map(|(a, b)| a - b).collect();
-                let map = HeatMap { grid: map.grid, values };
+                let values = map
+                    .values
+                    .iter()
+                    .zip(&other.values)
+                    .map(|(a, b)| a - b)
+                    .collect();
+                let map = HeatMap {
+                    grid: map.grid,
+                    values,
+                };
                 Cell {
                     map: Some(MapLayer {
                         quantity: format!("difference of {quantity}"),
@@ -456,31 +637,65 @@ impl Composer<'_> {
     }
 
     fn missing(&self, what: &str) -> Error {
-        Error::Missing { row: self.row, what: what.to_owned() }
+        Error::Missing {
+            row: self.row,
+            what: what.to_owned(),
+        }
     }
 
     fn bad(&self, error: GroundingError) -> Error {
-        Error::Frame { row: self.row, what: "no map can be made".to_owned(), source: error.into() }
+        Error::Frame {
+            row: self.row,
+            what: "no map can be made".to_owned(),
+            source: error.into(),
+        }
     }
 
     fn look(&self, arm: usize) -> Result<&ResolvedLook> {
-        self.frame.look(arm).ok_or_else(|| self.missing("there is no attention"))
+        self.frame
+            .look(arm)
+            .ok_or_else(|| self.missing("there is no attention"))
     }
 
     fn selection(&self, arm: usize, choice: MapChoice) -> Result<HeadSelection> {
-        let selection = &self.recipe.arms.get(arm).ok_or_else(|| self.missing("there is no such arm"))?.selection;
+        let selection = &self
+            .recipe
+            .arms
+            .get(arm)
+            .ok_or_else(|| self.missing("there is no such arm"))?
+            .selection;
         let aggregate = match choice {
             MapChoice::Selected => selection.aggregate,
             MapChoice::Mean => Aggregate::Naive,
             MapChoice::Head(id) => Aggregate::Head(id),
         };
-        Ok(HeadSelection { aggregate, ..selection.clone() })
+        Ok(HeadSelection {
+            aggregate,
+            ..selection.clone()
+        })
     }
 
     fn map(&self, arm: usize, choice: MapChoice) -> Result<HeatMap> {
         let selection = self.selection(arm, choice)?;
         let heads = self.heads.get(arm).map_or(&[][..], |h| &h.ids);
         heat_map(&self.look(arm)?.maps, heads, &selection).map_err(|e| self.bad(e))
+    }
+
+    fn shown_map(&self, arm: usize, choice: MapChoice) -> Result<HeatMap> {
+        let MapChoice::Head(id) = choice else {
+            return self.map(arm, choice);
+        };
+        let maps = &self.look(arm)?.maps;
+        let weights = maps.head(id.layer.into(), id.head.into());
+        if weights.is_empty() {
+            let HeadId { layer, head } = id;
+            return Err(self.missing(&format!(
+                "no head {head} of layer {layer} among {} layers of {} heads",
+                maps.n_layers, maps.n_heads
+            )));
+        }
+        HeatMap::new(maps.grid, weights.iter().map(|&w| f64::from(w)).collect())
+            .map_err(|e| self.bad(e))
     }
 
     /// The mask of a map; empty where the map shows no region, which is a miss and not an error.
@@ -498,8 +713,11 @@ impl Composer<'_> {
     }
 
     fn numbers(&self, look: &ResolvedLook, gaze: &Gaze) -> Result<Option<CellNumbers>> {
-        let Some(truth) = self.reference.and_then(|kind| self.frame.reference(kind)) else { return Ok(None) };
-        let metrics = frame_metrics(gaze, &look.grid.grid_from_image(truth)).map_err(|e| self.bad(e))?;
+        let Some(truth) = self.reference.and_then(|kind| self.frame.reference(kind)) else {
+            return Ok(None);
+        };
+        let metrics =
+            frame_metrics(gaze, &look.grid.grid_from_image(truth)).map_err(|e| self.bad(e))?;
         Ok(Some(CellNumbers {
             iou: Some(metrics.mask_iou),
             mass_inside: Some(metrics.mass_inside),
@@ -515,7 +733,9 @@ impl Composer<'_> {
         };
         match aggregate {
             Aggregate::Selected { normalise: false } => format!("attention, sum of {heads}"),
-            Aggregate::Selected { normalise: true } => format!("share of image attention, sum of {heads}"),
+            Aggregate::Selected { normalise: true } => {
+                format!("share of image attention, sum of {heads}")
+            }
             Aggregate::Naive => "attention, mean of all heads".to_owned(),
             Aggregate::NaiveSinkFiltered => "attention without sinks, mean of all heads".to_owned(),
             Aggregate::Head(_) => "attention of one head".to_owned(),
@@ -527,10 +747,22 @@ impl Composer<'_> {
 fn heading(recipe: &Recipe, column: &Column, frames: &[ResolvedFrame]) -> ColumnHead {
     let several = recipe.arms.len() > 1 && column.content.map().is_some();
     let name = |arm: usize| {
-        let name = recipe.arms.get(arm).map(|a| a.name.clone()).unwrap_or_default();
-        if name.is_empty() { format!("arm {}", arm + 1) } else { name }
+        let name = recipe
+            .arms
+            .get(arm)
+            .map(|a| a.name.clone())
+            .unwrap_or_default();
+        if name.is_empty() {
+            format!("arm {}", arm + 1)
+        } else {
+            name
+        }
     };
-    let title = if column.title.is_empty() { automatic_title(recipe, column, frames, &name) } else { column.title.clone() };
+    let title = if column.title.is_empty() {
+        automatic_title(recipe, column, frames, &name)
+    } else {
+        column.title.clone()
+    };
     let arm = match column.content {
         Content::Difference { .. } => None,
         _ => several.then(|| name(column.arm)),
@@ -538,7 +770,12 @@ fn heading(recipe: &Recipe, column: &Column, frames: &[ResolvedFrame]) -> Column
     ColumnHead { arm, title }
 }
 
-fn automatic_title(recipe: &Recipe, column: &Column, frames: &[ResolvedFrame], name: &dyn Fn(usize) -> String) -> String {
+fn automatic_title(
+    recipe: &Recipe,
+    column: &Column,
+    frames: &[ResolvedFrame],
+    name: &dyn Fn(usize) -> String,
+) -> String {
     let selected = match recipe.arms.get(column.arm).map(|a| a.selection.aggregate) {
         Some(Aggregate::Naive) => "mean of all heads",
         Some(Aggregate::NaiveSinkFiltered) => "mean without sinks",
@@ -563,7 +800,9 @@ fn automatic_title(recipe: &Recipe, column: &Column, frames: &[ResolvedFrame], n
         Content::Picture => {
             let cameras: BTreeSet<&str> = frames.iter().map(|f| f.camera.as_str()).collect();
             match cameras.first() {
-                Some(camera) if cameras.len() == 1 && !camera.is_empty() => format!("Camera {camera}"),
+                Some(camera) if cameras.len() == 1 && !camera.is_empty() => {
+                    format!("Camera {camera}")
+                }
                 _ => "Camera".to_owned(),
             }
         }
@@ -571,22 +810,34 @@ fn automatic_title(recipe: &Recipe, column: &Column, frames: &[ResolvedFrame], n
         Content::Mask(choice) => of("Gaze mask", choice),
         Content::Compare(choice) => of("Mask and boxes", choice),
         Content::Difference { map: choice, minus } => {
-            format!("{}: {} − {}", capitalised(&map(choice)), name(column.arm), name(minus))
+            format!(
+                "{}: {} − {}",
+                capitalised(&map(choice)),
+                name(column.arm),
+                name(minus)
+            )
         }
     }
 }
 
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
+    chars
+        .next()
+        .map(|c| c.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
 }
 
 /// Layer and head as the model counts them.
 fn model_numbers(capture: Option<&Capture>, id: HeadId) -> (u32, u32) {
     let number = |all: Option<&Vec<u32>>, index: u16| {
-        all.and_then(|a| a.get(usize::from(index)).copied()).unwrap_or_else(|| u32::from(index))
+        all.and_then(|a| a.get(usize::from(index)).copied())
+            .unwrap_or_else(|| u32::from(index))
     };
-    (number(capture.map(|c| &c.layers), id.layer), number(capture.map(|c| &c.heads), id.head))
+    (
+        number(capture.map(|c| &c.layers), id.layer),
+        number(capture.map(|c| &c.heads), id.head),
+    )
 }
 
 fn provenance(
@@ -609,11 +860,17 @@ fn provenance(
                 .filter_map(|f| f.captures.as_deref())
                 .map(short_path)
                 .collect();
-            let sources: BTreeSet<String> = if recipe.frames.iter().all(|f| f.captures.is_some()) && !own.is_empty() {
-                own
-            } else {
-                arm.look.path().map(short_path).into_iter().chain(own).collect()
-            };
+            let sources: BTreeSet<String> =
+                if recipe.frames.iter().all(|f| f.captures.is_some()) && !own.is_empty() {
+                    own
+                } else {
+                    arm.look
+                        .path()
+                        .map(short_path)
+                        .into_iter()
+                        .chain(own)
+                        .collect()
+                };
             let (ids, from) = (&heads.ids, &heads.from);
             let named = |id: &HeadId| {
                 let (layer, head) = model_numbers(Some(capture), *id);
@@ -621,7 +878,11 @@ fn provenance(
             };
             Some(ArmProvenance {
                 name: arm.name.clone(),
-                model: if capture.model_id.is_empty() { "unnamed".to_owned() } else { capture.model_id.clone() },
+                model: if capture.model_id.is_empty() {
+                    "unnamed".to_owned()
+                } else {
+                    capture.model_id.clone()
+                },
                 source: sources.into_iter().collect::<Vec<_>>().join(", "),
                 query: query_name(&arm.selection.query),
                 heads: ids.iter().map(named).collect(),
@@ -635,6 +896,17 @@ fn provenance(
     Provenance {
         arms,
         datasets: datasets.into_iter().collect(),
+        frames: recipe
+            .frames
+            .iter()
+            .zip(frames)
+            .map(|(wanted, found)| FrameProvenance {
+                dataset: found.dataset.clone().unwrap_or_default(),
+                episode: wanted.episode,
+                step: wanted.step,
+                camera: found.camera.clone(),
+            })
+            .collect(),
         reference,
         gazelab: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -661,25 +933,45 @@ fn short_path(path: &Path) -> String {
         .collect();
     let is_step = names.last().is_some_and(|n| n.starts_with("step-"));
     let keep = if is_step { 2 } else { 1 };
-    names.get(names.len().saturating_sub(keep)..).unwrap_or_default().join("/")
+    names
+        .get(names.len().saturating_sub(keep)..)
+        .unwrap_or_default()
+        .join("/")
 }
 
 fn selection_id(selection: &HeadSelection) -> String {
     // Compact RON names every field in the order of the struct, so equal selections give equal text.
     let text = ron::to_string(selection).unwrap_or_default();
-    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
     #[test]
     fn paths_are_kept_short() {
-        assert_eq!(short_path(Path::new("/home/someone/runs/mae-1/checkpoints/step-00000500")), "mae-1/step-00000500");
-        assert_eq!(short_path(Path::new("/home/someone/gaze.safetensors")), "gaze.safetensors");
+        assert_eq!(
+            short_path(Path::new(
+                "/home/someone/runs/mae-1/checkpoints/step-00000500"
+            )),
+            "mae-1/step-00000500"
+        );
+        assert_eq!(
+            short_path(Path::new("/home/someone/gaze.safetensors")),
+            "gaze.safetensors"
+        );
         assert_eq!(short_path(Path::new("demo/policy")), "policy");
         assert_eq!(short_path(Path::new("/")), "");
     }

@@ -26,11 +26,21 @@ impl ValueScale {
     pub(crate) fn spanning(least: f64, largest: f64, map: ColorMap) -> Self {
         if least < 0.0 {
             let bound = largest.max(-least);
-            return Self { min: -bound, max: bound, map: ColorMap::Diverging, clipped: false };
+            return Self {
+                min: -bound,
+                max: bound,
+                map: ColorMap::Diverging,
+                clipped: false,
+            };
         }
         // A map without attention is black on any scale.
         let max = if largest > 0.0 { largest } else { 1.0 };
-        Self { min: 0.0, max, map, clipped: false }
+        Self {
+            min: 0.0,
+            max,
+            map,
+            clipped: false,
+        }
     }
 
     pub(crate) fn color(&self, value: f64) -> [u8; 3] {
@@ -40,7 +50,11 @@ impl ValueScale {
     /// Power of ten that numbers are divided by, so that they stay short: 0 unless the values are tiny or huge.
     pub(crate) fn exponent(&self) -> i32 {
         let exponent = self.max.abs().log10().floor();
-        if (-3.0..4.0).contains(&exponent) { 0 } else { exponent as i32 }
+        if (-3.0..4.0).contains(&exponent) {
+            0
+        } else {
+            exponent as i32
+        }
     }
 
     /// Round numbers within the scale, at most `most` and at least two; numbers are divided by ten to `exponent`.
@@ -61,7 +75,15 @@ impl ValueScale {
         (first..=last)
             .map(|i| {
                 let value = i as f64 * step;
-                Tick { at: (value * unit - self.min) / span, label: minus(format!("{value:.decimals$}")) }
+                let label = if i == 0 {
+                    "0".to_owned()
+                } else {
+                    minus(format!("{value:.decimals$}"))
+                };
+                Tick {
+                    at: (value * unit - self.min) / span,
+                    label,
+                }
             })
             .collect()
     }
@@ -100,7 +122,12 @@ fn minus(number: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -111,17 +138,26 @@ mod tests {
     #[test]
     fn ticks_are_round_and_few() {
         let scale = |max| ValueScale::spanning(0.0, max, ColorMap::Viridis);
-        assert_eq!(labels(scale(0.031), 4), ["0.00", "0.01", "0.02", "0.03"]);
-        assert_eq!(labels(scale(1.0), 3), ["0.0", "0.5", "1.0"]);
-        assert_eq!(labels(scale(0.98), 6), ["0.0", "0.2", "0.4", "0.6", "0.8"]);
+        assert_eq!(labels(scale(0.031), 4), ["0", "0.01", "0.02", "0.03"]);
+        assert_eq!(labels(scale(1.0), 3), ["0", "0.5", "1.0"]);
+        assert_eq!(labels(scale(0.98), 6), ["0", "0.2", "0.4", "0.6", "0.8"]);
         assert_eq!(scale(3.2e-5).exponent(), -5);
         assert_eq!(labels(scale(3.2e-5), 4), ["0", "1", "2", "3"]);
-        assert_eq!(labels(ValueScale::spanning(-0.02, 0.01, ColorMap::Viridis), 3), ["−0.02", "0.00", "0.02"]);
+        assert_eq!(
+            labels(ValueScale::spanning(-0.02, 0.01, ColorMap::Viridis), 3),
+            ["−0.02", "0", "0.02"]
+        );
         for max in [1e-9, 0.017, 0.5, 0.999, 1.0, 7.3, 80.0, 1234.5, 1e7] {
             for most in 2..8 {
                 let ticks = scale(max).ticks(most);
-                assert!((2..=most.max(2)).contains(&ticks.len()), "{max} {most}: {ticks:?}");
-                assert!(ticks.iter().all(|t| (-1e-9..=1.0 + 1e-6).contains(&t.at)), "{ticks:?}");
+                assert!(
+                    (2..=most.max(2)).contains(&ticks.len()),
+                    "{max} {most}: {ticks:?}"
+                );
+                assert!(
+                    ticks.iter().all(|t| (-1e-9..=1.0 + 1e-6).contains(&t.at)),
+                    "{ticks:?}"
+                );
             }
         }
     }
@@ -132,14 +168,23 @@ mod tests {
         assert_eq!(scale.color(0.0), ColorMap::Magma.lut()[0]);
         assert_eq!(scale.color(0.2), ColorMap::Magma.lut()[255]);
         let signed = ValueScale::spanning(-0.1, 0.3, ColorMap::Magma);
-        assert_eq!((signed.min, signed.max, signed.map), (-0.3, 0.3, ColorMap::Diverging));
+        assert_eq!(
+            (signed.min, signed.max, signed.map),
+            (-0.3, 0.3, ColorMap::Diverging)
+        );
         assert_eq!(ValueScale::spanning(0.0, 0.0, ColorMap::Magma).max, 1.0);
     }
 
     #[test]
     fn powers_of_ten_are_written_out() {
         assert_eq!(times_ten_to(-12), " × 10⁻¹²");
-        assert_eq!(ValueScale::spanning(0.0, 3.21e-5, ColorMap::Viridis).format(3.21e-5), "3.21 × 10⁻⁵");
-        assert_eq!(ValueScale::spanning(0.0, 0.0312, ColorMap::Viridis).format(0.0312), "0.0312");
+        assert_eq!(
+            ValueScale::spanning(0.0, 3.21e-5, ColorMap::Viridis).format(3.21e-5),
+            "3.21 × 10⁻⁵"
+        );
+        assert_eq!(
+            ValueScale::spanning(0.0, 0.0312, ColorMap::Viridis).format(0.0312),
+            "0.0312"
+        );
     }
 }

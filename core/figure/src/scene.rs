@@ -38,19 +38,33 @@ pub(crate) struct Type {
 impl Type {
     /// Black, regular, from the left.
     pub(crate) const fn new(size: f64) -> Self {
-        Self { size, weight: Weight::Regular, anchor: Anchor::Start, color: BLACK }
+        Self {
+            size,
+            weight: Weight::Regular,
+            anchor: Anchor::Start,
+            color: BLACK,
+        }
     }
 
     pub(crate) const fn bold(self) -> Self {
-        Self { weight: Weight::Bold, ..self }
+        Self {
+            weight: Weight::Bold,
+            ..self
+        }
     }
 
     pub(crate) const fn centred(self) -> Self {
-        Self { anchor: Anchor::Middle, ..self }
+        Self {
+            anchor: Anchor::Middle,
+            ..self
+        }
     }
 
     pub(crate) const fn grey(self) -> Self {
-        Self { color: GREY, ..self }
+        Self {
+            color: GREY,
+            ..self
+        }
     }
 }
 
@@ -69,17 +83,42 @@ pub(crate) struct ImageId(usize);
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// One line of text; `y` is the baseline.
-    Text { x: f64, y: f64, kind: Type, text: String },
-    Fill { area: Area, color: Rgb },
-    Image { id: ImageId, area: Area, opacity: f64 },
+    Text {
+        x: f64,
+        y: f64,
+        kind: Type,
+        text: String,
+    },
+    Fill {
+        area: Area,
+        color: Rgb,
+    },
+    Image {
+        id: ImageId,
+        area: Area,
+        opacity: f64,
+    },
     /// Rectangles of one opacity that may overlap without showing it.
-    Patches { patches: Vec<(Area, Rgb)>, opacity: f64 },
+    Patches {
+        patches: Vec<(Area, Rgb)>,
+        opacity: f64,
+    },
     /// A filled area with holes (even–odd rule).
-    Shade { path: String, color: Rgb, opacity: f64 },
+    Shade {
+        path: String,
+        color: Rgb,
+        opacity: f64,
+    },
     /// A line with a dark casing below it.
-    Outline { path: String, stroke: Stroke },
+    Outline {
+        path: String,
+        stroke: Stroke,
+    },
     /// A thin black line.
-    Rule { from: [f64; 2], to: [f64; 2] },
+    Rule {
+        from: [f64; 2],
+        to: [f64; 2],
+    },
 }
 
 /// A page.
@@ -101,7 +140,10 @@ struct Images {
 
 impl Scene {
     pub(crate) fn of_width(width: f64) -> Self {
-        Self { width, ..Self::default() }
+        Self {
+            width,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn push(&mut self, item: Item) {
@@ -109,13 +151,20 @@ impl Scene {
     }
 
     /// Adds a picture, `rgb` of `width × height × 3` bytes. `crisp`: pixels stay squares when enlarged.
-    pub(crate) fn image(&mut self, width: u32, height: u32, rgb: &[u8], crisp: bool) -> Result<ImageId> {
+    pub(crate) fn image(
+        &mut self,
+        width: u32,
+        height: u32,
+        rgb: &[u8],
+        crisp: bool,
+    ) -> Result<ImageId> {
         let mut png = Vec::new();
         let mut encoder = png::Encoder::new(&mut png, width, height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_compression(png::Compression::Balanced);
-        let write = |encoder: png::Encoder<'_, &mut Vec<u8>>| encoder.write_header()?.write_image_data(rgb);
+        let write =
+            |encoder: png::Encoder<'_, &mut Vec<u8>>| encoder.write_header()?.write_image_data(rgb);
         write(encoder).map_err(|e| Error::render("PNG", e))?;
         let next = self.images.crisp.len();
         let index = *self.images.index.entry(png).or_insert(next);
@@ -159,7 +208,12 @@ impl Scene {
         );
         self.write_fonts(out, ruler)?;
         self.write_images(out);
-        let _ = writeln!(out, "<rect width=\"{}\" height=\"{}\" fill=\"#fff\"/>", num(self.width), num(self.height));
+        let _ = writeln!(
+            out,
+            "<rect width=\"{}\" height=\"{}\" fill=\"#fff\"/>",
+            num(self.width),
+            num(self.height)
+        );
         for item in &self.items {
             write_item(out, item);
         }
@@ -194,11 +248,16 @@ impl Scene {
         if self.images.index.is_empty() {
             return;
         }
-        let mut by_index: Vec<(usize, &Vec<u8>)> = self.images.index.iter().map(|(png, &i)| (i, png)).collect();
+        let mut by_index: Vec<(usize, &Vec<u8>)> =
+            self.images.index.iter().map(|(png, &i)| (i, png)).collect();
         by_index.sort_unstable_by_key(|(index, _)| *index);
         out.push_str("<defs>\n");
         for ((index, png), crisp) in by_index.into_iter().zip(&self.images.crisp) {
-            let rendering = if *crisp { " image-rendering=\"pixelated\"" } else { "" };
+            let rendering = if *crisp {
+                " image-rendering=\"optimizeSpeed\" style=\"image-rendering:pixelated\""
+            } else {
+                ""
+            };
             let _ = writeln!(
                 out,
                 "<image id=\"i{index}\" width=\"1\" height=\"1\" preserveAspectRatio=\"none\"{rendering} \
@@ -255,13 +314,21 @@ fn write_item(out: &mut String, item: &Item) {
         ),
         Item::Patches { patches, opacity } => {
             // Crisp edges, so that no ground shines through between neighbours.
-            let _ = writeln!(out, "<g shape-rendering=\"crispEdges\"{}>", opacity_attribute(*opacity));
+            let _ = writeln!(
+                out,
+                "<g shape-rendering=\"crispEdges\"{}>",
+                opacity_attribute(*opacity)
+            );
             for (area, color) in patches {
                 let _ = write_area(out, area, *color);
             }
             writeln!(out, "</g>")
         }
-        Item::Shade { path, color, opacity } => writeln!(
+        Item::Shade {
+            path,
+            color,
+            opacity,
+        } => writeln!(
             out,
             "<path d=\"{path}\" fill=\"{}\" fill-rule=\"evenodd\"{}/>",
             hex(*color),
@@ -269,7 +336,11 @@ fn write_item(out: &mut String, item: &Item) {
         ),
         Item::Outline { path, stroke } => {
             let dash: Vec<String> = stroke.dash.iter().map(|d| num(*d)).collect();
-            let dash = if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{}\"", dash.join(" ")) };
+            let dash = if dash.is_empty() {
+                String::new()
+            } else {
+                format!(" stroke-dasharray=\"{}\"", dash.join(" "))
+            };
             writeln!(
                 out,
                 "<g fill=\"none\" stroke-linejoin=\"miter\"><path d=\"{path}\" stroke=\"#000\" stroke-width=\"{}\"/>\
@@ -303,7 +374,11 @@ fn write_area(out: &mut String, area: &Area, color: Rgb) -> std::fmt::Result {
 }
 
 fn opacity_attribute(opacity: f64) -> String {
-    if opacity < 1.0 { format!(" opacity=\"{}\"", num(opacity)) } else { String::new() }
+    if opacity < 1.0 {
+        format!(" opacity=\"{}\"", num(opacity))
+    } else {
+        String::new()
+    }
 }
 
 fn css_weight(weight: Weight) -> u16 {
@@ -317,7 +392,13 @@ fn css_weight(weight: Weight) -> u16 {
 pub(crate) fn polygon(points: impl IntoIterator<Item = [f64; 2]>) -> String {
     let mut path = String::new();
     for (i, [x, y]) in points.into_iter().enumerate() {
-        let _ = write!(path, "{}{} {}", if i == 0 { 'M' } else { 'L' }, num(x), num(y));
+        let _ = write!(
+            path,
+            "{}{} {}",
+            if i == 0 { 'M' } else { 'L' },
+            num(x),
+            num(y)
+        );
     }
     path.push('Z');
     path
@@ -327,7 +408,11 @@ pub(crate) fn polygon(points: impl IntoIterator<Item = [f64; 2]>) -> String {
 pub(crate) fn num(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" || text.is_empty() { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" || text.is_empty() {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 fn hex([r, g, b]: Rgb) -> String {
@@ -353,7 +438,12 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -370,7 +460,9 @@ mod tests {
     fn hostile_text_stays_text() {
         let text = escape("</text><script>\u{0}\u{1b}&\"'\u{FFFF}");
         assert!(!text.contains('<') && !text.contains('\u{0}') && !text.contains('\u{1b}'));
-        parse(&format!("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1\" height=\"1\"><text>{text}</text></svg>"));
+        parse(&format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1\" height=\"1\"><text>{text}</text></svg>"
+        ));
     }
 
     fn parse(svg: &str) {

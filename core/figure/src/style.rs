@@ -58,16 +58,26 @@ impl Style {
         let fail = |message: String| Err(Error::Recipe(message));
         let mm = self.width.mm();
         if !(Width::MIN_MM..=Width::MAX_MM).contains(&mm) {
-            return fail(format!("width {mm} mm is not between {} and {} mm", Width::MIN_MM, Width::MAX_MM));
+            return fail(format!(
+                "width {mm} mm is not between {} and {} mm",
+                Width::MIN_MM,
+                Width::MAX_MM
+            ));
         }
         if !(7.0..=9.0).contains(&self.text_pt) {
-            return fail(format!("text of {} pt is not between 7 and 9 pt", self.text_pt));
+            return fail(format!(
+                "text of {} pt is not between 7 and 9 pt",
+                self.text_pt
+            ));
         }
         if !(0.0..=1.0).contains(&self.opacity) {
             return fail(format!("opacity {} is not between 0 and 1", self.opacity));
         }
         if !(50..=1200).contains(&self.dpi) {
-            return fail(format!("resolution {} dpi is not between 50 and 1200 dpi", self.dpi));
+            return fail(format!(
+                "resolution {} dpi is not between 50 and 1200 dpi",
+                self.dpi
+            ));
         }
         if let Scale::Fixed(max) = self.scale
             && !(max.is_finite() && max > 0.0)
@@ -133,9 +143,9 @@ pub(crate) struct Stroke {
     pub dash: &'static [f64],
 }
 
-/// Points. The casing shows 0.4 pt on either side.
-pub(crate) const LINE_PT: f64 = 0.9;
-pub(crate) const CASING_PT: f64 = 1.7;
+/// Points. The casing shows 0.35 pt on either side.
+pub(crate) const LINE_PT: f64 = 0.8;
+pub(crate) const CASING_PT: f64 = 1.5;
 
 /// What is outlined in a cell. The colours are those of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,10 +159,22 @@ pub(crate) enum Mark {
 impl Mark {
     pub(crate) fn stroke(self) -> Stroke {
         match self {
-            Self::Mask => Stroke { color: [255, 255, 255], dash: &[] },
-            Self::SecondRegion => Stroke { color: okabe_ito::YELLOW, dash: &[4.0, 1.2] },
-            Self::Detector => Stroke { color: okabe_ito::ORANGE, dash: &[2.4, 1.4] },
-            Self::Truth => Stroke { color: okabe_ito::SKY_BLUE, dash: &[4.0, 1.2, 0.9, 1.2] },
+            Self::Mask => Stroke {
+                color: [255, 255, 255],
+                dash: &[],
+            },
+            Self::SecondRegion => Stroke {
+                color: okabe_ito::YELLOW,
+                dash: &[4.0, 1.2],
+            },
+            Self::Detector => Stroke {
+                color: okabe_ito::ORANGE,
+                dash: &[2.4, 1.4],
+            },
+            Self::Truth => Stroke {
+                color: okabe_ito::SKY_BLUE,
+                dash: &[4.0, 1.2, 0.9, 1.2],
+            },
         }
     }
 

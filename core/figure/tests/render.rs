@@ -1,5 +1,10 @@
 //! Sets small synthetic figures and looks at the files: geometry, colours, fonts, metadata, repeatability.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,8 +12,8 @@ use std::sync::Arc;
 
 use episode::Image;
 use figure::{
-    ArmProvenance, BoxKind, Cell, CellNumbers, ColorMap, ColumnHead, FigureData, Format, MapLayer, MaskLayer, PatchEdges,
-    Provenance, Row, Scale, Style, Width, render,
+    ArmProvenance, BoxKind, Cell, CellNumbers, ColorMap, ColumnHead, FigureData, Format, MapLayer,
+    MaskLayer, PatchEdges, Provenance, Row, Scale, Style, Width, render,
 };
 use grounding::{Grid, HeatMap, Mask, Rect};
 
@@ -53,37 +58,87 @@ fn example(rows: usize) -> FigureData {
     let row = |index: usize| {
         let shift = 4 * index as u32;
         let x = f64::from(shift);
-        let truth = Rect::new((12.0 + x) / 64.0, 30.0 / 64.0, (24.0 + x) / 64.0, 42.0 / 64.0);
-        let detector = Rect::new((10.0 + x) / 64.0, 28.0 / 64.0, (25.0 + x) / 64.0, 44.0 / 64.0);
+        let truth = Rect::new(
+            (12.0 + x) / 64.0,
+            30.0 / 64.0,
+            (24.0 + x) / 64.0,
+            42.0 / 64.0,
+        );
+        let detector = Rect::new(
+            (10.0 + x) / 64.0,
+            28.0 / 64.0,
+            (25.0 + x) / 64.0,
+            44.0 / 64.0,
+        );
         let col = 1.8 + index as f64 * 0.5;
         let layer = |map, quantity: &str| {
-            Some(MapLayer { map, edges: PatchEdges::even(grid()), quantity: quantity.into(), is_signed: false })
+            Some(MapLayer {
+                map,
+                edges: PatchEdges::even(grid()),
+                quantity: quantity.into(),
+                is_signed: false,
+            })
         };
         let first = 3 * 8 + col as usize;
-        let region = mask(&[first, first + 1, first + 8, first + 9, first + 16, first + 17]);
+        let region = mask(&[
+            first,
+            first + 1,
+            first + 8,
+            first + 9,
+            first + 16,
+            first + 17,
+        ]);
         let masks = |is_spotlight| {
-            Some(MaskLayer { first: region.clone(), second: Some(mask(&[6 * 8 + 4, 6 * 8 + 5])), edges: PatchEdges::even(grid()), is_spotlight })
+            Some(MaskLayer {
+                first: region.clone(),
+                second: Some(mask(&[6 * 8 + 4, 6 * 8 + 5])),
+                edges: PatchEdges::even(grid()),
+                is_spotlight,
+            })
         };
-        let numbers = |iou, mass_inside, hit| Some(CellNumbers { iou, mass_inside, hit });
+        let numbers = |iou, mass_inside, hit| {
+            Some(CellNumbers {
+                iou,
+                mass_inside,
+                hit,
+            })
+        };
         let picture = Some(picture(shift));
         Row {
-            label: format!("“put the red block on the green plate” · episode {index}, step {}", 12 * index),
+            label: format!(
+                "“put the red block on the green plate” · episode {index}, step {}",
+                12 * index
+            ),
             aspect: 1.0,
             cells: vec![
-                Cell { picture: picture.clone(), ..Cell::default() },
                 Cell {
                     picture: picture.clone(),
-                    map: layer(map(5.0, 6.0 - col / 2.0, 0.006), "attention, mean of all heads"),
+                    ..Cell::default()
+                },
+                Cell {
+                    picture: picture.clone(),
+                    map: layer(
+                        map(5.0, 6.0 - col / 2.0, 0.006),
+                        "attention, mean of all heads",
+                    ),
                     numbers: numbers(None, Some(0.07), false),
                     ..Cell::default()
                 },
                 Cell {
                     picture: picture.clone(),
-                    map: layer(map(4.0, col, 0.031 + 0.01 * index as f64), "attention, sum of 3 heads"),
+                    map: layer(
+                        map(4.0, col, 0.031 + 0.01 * index as f64),
+                        "attention, sum of 3 heads",
+                    ),
                     numbers: numbers(None, Some(0.46), true),
                     ..Cell::default()
                 },
-                Cell { picture: picture.clone(), mask: masks(true), numbers: numbers(Some(0.61), None, true), ..Cell::default() },
+                Cell {
+                    picture: picture.clone(),
+                    mask: masks(true),
+                    numbers: numbers(Some(0.61), None, true),
+                    ..Cell::default()
+                },
                 Cell {
                     picture,
                     mask: masks(false),
@@ -94,7 +149,10 @@ fn example(rows: usize) -> FigureData {
             ],
         }
     };
-    let head = |title: &str| ColumnHead { arm: None, title: title.into() };
+    let head = |title: &str| ColumnHead {
+        arm: None,
+        title: title.into(),
+    };
     FigureData {
         title: "Where the policy looks while it reaches".into(),
         caption: "Attention of the read-out token to the patches of the static camera. The mean over all heads is drawn to \
@@ -123,6 +181,7 @@ fn example(rows: usize) -> FigureData {
             datasets: vec!["tabletop:goal?episodes=8&env=A&seed=3".into()],
             reference: Some(BoxKind::Truth),
             gazelab: "0.1.0".into(),
+            ..Provenance::default()
         },
     }
 }
@@ -136,8 +195,16 @@ fn out(name: &str) -> PathBuf {
 fn poppler(tool: &str, arguments: &[&str]) -> Option<String> {
     match Command::new(tool).args(arguments).output() {
         Ok(output) => {
-            assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
-            assert!(output.stderr.is_empty(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{tool}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert!(
+                output.stderr.is_empty(),
+                "{tool}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
         }
         Err(_) => {
@@ -148,7 +215,9 @@ fn poppler(tool: &str, arguments: &[&str]) -> Option<String> {
 }
 
 fn decode(png: &[u8]) -> (u32, u32, Vec<u8>, png::Info<'static>) {
-    let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+    let mut reader = png::Decoder::new(std::io::Cursor::new(png))
+        .read_info()
+        .unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     reader.next_frame(&mut pixels).unwrap();
     let info = reader.info().clone();
@@ -158,17 +227,56 @@ fn decode(png: &[u8]) -> (u32, u32, Vec<u8>, png::Info<'static>) {
 #[test]
 fn all_formats_are_written_and_repeat_byte_for_byte() {
     for (name, style, rows) in [
-        ("double", Style { letters: true, ..Style::default() }, 2),
-        ("single", Style { width: Width::Single, text_pt: 7.0, scale: Scale::Figure, ..Style::default() }, 2),
-        ("cell", Style { scale: Scale::Cell, color_map: ColorMap::Magma, text_pt: 9.0, ..Style::default() }, 1),
-        ("fixed", Style { scale: Scale::Fixed(0.02), width: Width::Mm(120.0), ..Style::default() }, 1),
+        (
+            "double",
+            Style {
+                letters: true,
+                ..Style::default()
+            },
+            2,
+        ),
+        (
+            "single",
+            Style {
+                width: Width::Single,
+                text_pt: 7.0,
+                scale: Scale::Figure,
+                ..Style::default()
+            },
+            2,
+        ),
+        (
+            "cell",
+            Style {
+                scale: Scale::Cell,
+                color_map: ColorMap::Magma,
+                text_pt: 9.0,
+                ..Style::default()
+            },
+            1,
+        ),
+        (
+            "fixed",
+            Style {
+                scale: Scale::Fixed(0.02),
+                width: Width::Mm(120.0),
+                ..Style::default()
+            },
+            1,
+        ),
     ] {
         let figure = render(&example(rows), &style).unwrap();
         let again = render(&example(rows), &style).unwrap();
-        for (format, ending) in [(Format::Svg, "svg"), (Format::Pdf, "pdf"), (Format::Png { dpi: 300 }, "png")] {
+        for (format, ending) in [
+            (Format::Svg, "svg"),
+            (Format::Pdf, "pdf"),
+            (Format::Png { dpi: 300 }, "png"),
+        ] {
             let bytes = figure.encode(format).unwrap();
             assert_eq!(bytes, again.encode(format).unwrap(), "{name}.{ending}");
-            figure.export(format, &out(&format!("{name}.{ending}"))).unwrap();
+            figure
+                .export(format, &out(&format!("{name}.{ending}")))
+                .unwrap();
             eprintln!("{name}.{ending}: {} kB", bytes.len() / 1000);
         }
     }
@@ -178,14 +286,23 @@ fn all_formats_are_written_and_repeat_byte_for_byte() {
 fn the_svg_is_well_formed_and_holds_live_text_and_its_fonts() {
     let figure = render(&example(1), &Style::default()).unwrap();
     let document = resvg::usvg::roxmltree::Document::parse(figure.svg()).unwrap();
-    let texts: Vec<&str> = document.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).collect();
+    let texts: Vec<&str> = document
+        .descendants()
+        .filter(|n| n.has_tag_name("text"))
+        .filter_map(|n| n.text())
+        .collect();
     assert!(texts.contains(&"Selected heads"));
     assert!(texts.contains(&"IoU 0.61 · hit"));
     assert!(figure.svg().contains("@font-face"));
     assert!(!figure.svg().contains("NaN") && !figure.svg().contains("inf"));
     let root = document.root_element();
     assert_eq!(root.attribute("width"), Some("178mm"));
-    let metadata = document.descendants().find(|n| n.tag_name().name() == "source").unwrap().text().unwrap();
+    let metadata = document
+        .descendants()
+        .find(|n| n.tag_name().name() == "source")
+        .unwrap()
+        .text()
+        .unwrap();
     let provenance: serde_json::Value = serde_json::from_str(metadata).unwrap();
     assert_eq!(provenance["arms"][0]["selection_id"], "3f9a1c2b");
     assert!(provenance["arms"][0]["selection"]["k"].is_number());
@@ -194,7 +311,10 @@ fn the_svg_is_well_formed_and_holds_live_text_and_its_fonts() {
 #[test]
 fn the_pdf_has_its_fonts_its_text_and_its_size() {
     let path = out("fonts.pdf");
-    render(&example(2), &Style::default()).unwrap().export(Format::Pdf, &path).unwrap();
+    render(&example(2), &Style::default())
+        .unwrap()
+        .export(Format::Pdf, &path)
+        .unwrap();
     let path = path.to_str().unwrap();
     if let Some(fonts) = poppler("pdffonts", &[path]) {
         let lines: Vec<&str> = fonts.lines().skip(2).collect();
@@ -206,24 +326,43 @@ fn the_pdf_has_its_fonts_its_text_and_its_size() {
         }
     }
     if let Some(text) = poppler("pdftotext", &["-layout", path, "-"]) {
-        for wanted in ["Where the policy looks", "Selected heads", "IoU 0.61 · hit", "3f9a1c2b", "ground-truth box"] {
+        for wanted in [
+            "Where the policy looks",
+            "Selected heads",
+            "IoU 0.61 · hit",
+            "3f9a1c2b",
+            "ground-truth box",
+        ] {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
     }
     if let Some(info) = poppler("pdfinfo", &[path]) {
-        assert!(info.contains("Where the policy looks while it reaches"), "{info}");
+        assert!(
+            info.contains("Where the policy looks while it reaches"),
+            "{info}"
+        );
         assert!(info.contains("Gazelab 0.1.0"), "{info}");
         assert!(info.contains("gazelab-nano"), "{info}");
         assert!(info.contains("Page size:       504.567"), "{info}");
         assert!(!info.contains("CreationDate"), "{info}");
     }
-    poppler("pdftoppm", &["-r", "200", "-png", path, out("fonts").to_str().unwrap()]);
+    poppler(
+        "pdftoppm",
+        &["-r", "200", "-png", path, out("fonts").to_str().unwrap()],
+    );
 }
 
 #[test]
 fn the_png_is_as_large_as_its_millimetres_and_says_where_it_comes_from() {
     for dpi in [72, 150, 600] {
-        let figure = render(&example(1), &Style { width: Width::Single, ..Style::default() }).unwrap();
+        let figure = render(
+            &example(1),
+            &Style {
+                width: Width::Single,
+                ..Style::default()
+            },
+        )
+        .unwrap();
         let (width, height, _, info) = decode(&figure.encode(Format::Png { dpi }).unwrap());
         let [w, h] = figure.size_mm();
         assert_eq!(w, 85.0);
@@ -232,8 +371,22 @@ fn the_png_is_as_large_as_its_millimetres_and_says_where_it_comes_from() {
         let dims = info.pixel_dims.unwrap();
         assert_eq!(dims.xppu, (f64::from(dpi) / 0.0254).round() as u32);
         let text = |key: &str| {
-            let latin = info.uncompressed_latin1_text.iter().find(|t| t.keyword == key).map(|t| t.text.clone());
-            latin.or_else(|| Some(info.utf8_text.iter().find(|t| t.keyword == key)?.get_text().unwrap())).unwrap()
+            let latin = info
+                .uncompressed_latin1_text
+                .iter()
+                .find(|t| t.keyword == key)
+                .map(|t| t.text.clone());
+            latin
+                .or_else(|| {
+                    Some(
+                        info.utf8_text
+                            .iter()
+                            .find(|t| t.keyword == key)?
+                            .get_text()
+                            .unwrap(),
+                    )
+                })
+                .unwrap()
         };
         assert_eq!(text("Software"), "Gazelab 0.1.0");
         assert!(text("Description").contains("mae-selected-1/step-00002000"));
@@ -245,7 +398,10 @@ fn the_png_is_as_large_as_its_millimetres_and_says_where_it_comes_from() {
 fn heat_maps_are_true_to_scale() {
     let grid = Grid::new(3, 5);
     let values: Vec<f64> = (0..15).map(|i| f64::from(i) / 14.0 * 0.08).collect();
-    let uneven = PatchEdges { x: vec![0.0, 0.1, 0.3, 0.55, 0.8, 1.0], y: vec![0.0, 0.5, 0.75, 1.0] };
+    let uneven = PatchEdges {
+        x: vec![0.0, 0.1, 0.3, 0.55, 0.8, 1.0],
+        y: vec![0.0, 0.5, 0.75, 1.0],
+    };
     for edges in [PatchEdges::even(grid), uneven] {
         let layer = MapLayer {
             map: Arc::new(HeatMap::new(grid, values.clone()).unwrap()),
@@ -261,8 +417,15 @@ fn heat_maps_are_true_to_scale() {
                     label: String::new(),
                     aspect: 0.6,
                     cells: vec![
-                        Cell { map: Some(layer.clone()), ..Cell::default() },
-                        Cell { map: Some(layer.clone()), picture: Some(Arc::new(over.clone())), ..Cell::default() },
+                        Cell {
+                            map: Some(layer.clone()),
+                            ..Cell::default()
+                        },
+                        Cell {
+                            map: Some(layer.clone()),
+                            picture: Some(Arc::new(over.clone())),
+                            ..Cell::default()
+                        },
                     ],
                 }],
                 ..FigureData::default()
@@ -286,7 +449,8 @@ fn heat_maps_are_true_to_scale() {
                         let (row, col) = (patch / 5, patch % 5);
                         let expected = color_map.color(value / 0.08);
                         // The centre, and points close to the corners: a patch is flat, not a bump.
-                        for (fx, fy) in [(0.5, 0.5), (0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)] {
+                        for (fx, fy) in [(0.5, 0.5), (0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)]
+                        {
                             let x = edges.x[col] + fx * (edges.x[col + 1] - edges.x[col]);
                             let y = edges.y[row] + fy * (edges.y[row + 1] - edges.y[row]);
                             let px = ((column as f64 * (cell + gap) + x * cell) * 10.0) as usize;
@@ -313,20 +477,48 @@ fn heat_maps_are_true_to_scale() {
 #[test]
 fn the_pdf_keeps_heat_maps_at_patch_resolution() {
     let path = out("patches.pdf");
-    render(&example(1), &Style::default()).unwrap().export(Format::Pdf, &path).unwrap();
-    let Some(images) = poppler("pdfimages", &["-list", path.to_str().unwrap()]) else { return };
+    render(&example(1), &Style::default())
+        .unwrap()
+        .export(Format::Pdf, &path)
+        .unwrap();
+    let Some(images) = poppler("pdfimages", &["-list", path.to_str().unwrap()]) else {
+        return;
+    };
     // page num type width height color comp bpc enc interp …
-    let rows: Vec<Vec<&str>> = images.lines().skip(2).map(|l| l.split_whitespace().collect()).collect();
+    let rows: Vec<Vec<&str>> = images
+        .lines()
+        .skip(2)
+        .map(|l| l.split_whitespace().collect())
+        .collect();
     assert!(rows.iter().any(|r| r[3] == "8" && r[4] == "8"), "{images}");
-    assert!(rows.iter().all(|r| r[9] == "no"), "smoothing is switched off: {images}");
+    assert!(
+        rows.iter().all(|r| r[9] == "no"),
+        "smoothing is switched off: {images}"
+    );
 }
 
 #[test]
 fn what_cannot_be_set_is_an_error() {
-    let narrow = Style { width: Width::Mm(40.0), ..Style::default() };
-    assert!(render(&example(1), &narrow).unwrap_err().to_string().contains("9 mm"));
-    let tall = FigureData { rows: vec![example(1).rows.remove(0); 39], ..example(1) };
-    assert!(render(&tall, &Style::default()).unwrap_err().to_string().contains("tall"));
+    let narrow = Style {
+        width: Width::Mm(40.0),
+        ..Style::default()
+    };
+    assert!(
+        render(&example(1), &narrow)
+            .unwrap_err()
+            .to_string()
+            .contains("9 mm")
+    );
+    let tall = FigureData {
+        rows: vec![example(1).rows.remove(0); 39],
+        ..example(1)
+    };
+    assert!(
+        render(&tall, &Style::default())
+            .unwrap_err()
+            .to_string()
+            .contains("tall")
+    );
     assert!(render(&FigureData::default(), &Style::default()).is_err());
     let mut torn = example(1);
     torn.rows[0].cells.pop();
@@ -334,23 +526,51 @@ fn what_cannot_be_set_is_an_error() {
     let mut torn = example(1);
     torn.rows[0].cells[1].map.as_mut().unwrap().edges.x.pop();
     assert!(render(&torn, &Style::default()).is_err());
-    let figure = render(&example(1), &Style { width: Width::Mm(400.0), ..Style::default() }).unwrap();
+    let figure = render(
+        &example(3),
+        &Style {
+            width: Width::Mm(400.0),
+            ..Style::default()
+        },
+    )
+    .unwrap();
     assert!(figure.encode(Format::Png { dpi: 1200 }).is_err());
-    assert!(figure.format_of(Path::new("a.docx")).unwrap_err().to_string().ends_with("a.docx"));
-    assert!(figure.export(Format::Svg, Path::new("/proc/nowhere/f.svg")).is_err());
+    assert!(
+        Format::of(Path::new("a.docx"), 300)
+            .unwrap_err()
+            .to_string()
+            .ends_with("a.docx")
+    );
+    assert!(
+        figure
+            .export(Format::Svg, Path::new("/proc/nowhere/f.svg"))
+            .is_err()
+    );
 }
 
 #[test]
 fn long_and_hostile_text_stays_on_the_page() {
     let mut data = example(1);
-    data.title = "A title that is much longer than one line of a narrow figure can hold <&> \u{0}\u{1b}".repeat(3);
+    data.title =
+        "A title that is much longer than one line of a narrow figure can hold <&> \u{0}\u{1b}"
+            .repeat(3);
     data.columns[1].title = "Donaudampfschifffahrtsgesellschaftskapitän".into();
     data.columns[2].arm = Some("an arm with quite a long name".into());
     data.rows[0].label = "x".repeat(300);
-    let figure = render(&data, &Style { width: Width::Single, ..Style::default() }).unwrap();
-    figure.export(Format::Png { dpi: 200 }, &out("long.png")).unwrap();
+    let figure = render(
+        &data,
+        &Style {
+            width: Width::Single,
+            ..Style::default()
+        },
+    )
+    .unwrap();
+    figure
+        .export(Format::Png { dpi: 200 }, &out("long.png"))
+        .unwrap();
     let (width, height, pixels, _) = decode(&figure.encode(Format::Png { dpi: 200 }).unwrap());
     // The outermost column of pixels is white wherever no picture lies: nothing was cut off at the right.
-    let white = (0..height as usize).filter(|y| pixels[(y * width as usize + width as usize - 1) * 3..][..3] == [255; 3]);
+    let white = (0..height as usize)
+        .filter(|y| pixels[(y * width as usize + width as usize - 1) * 3..][..3] == [255; 3]);
     assert!(white.count() > height as usize / 2);
 }

@@ -12,18 +12,31 @@ pub(super) struct Kerning<'a> {
 impl<'a> Kerning<'a> {
     /// Reads the pair lookups of a font; none where it has no GPOS table.
     pub(super) fn of(face: &Face<'a>) -> Self {
-        Self { lookups: lookups(face).unwrap_or_default() }
+        Self {
+            lookups: lookups(face).unwrap_or_default(),
+        }
     }
 
     /// What is added to the advance of the left glyph, in font units.
     pub(super) fn between(&self, left: GlyphId, right: GlyphId) -> i16 {
-        self.lookups.iter().map(|subtables| subtables.iter().find_map(|s| adjustment(s, left, right)).unwrap_or(0)).sum()
+        self.lookups
+            .iter()
+            .map(|subtables| {
+                subtables
+                    .iter()
+                    .find_map(|s| adjustment(s, left, right))
+                    .unwrap_or(0)
+            })
+            .sum()
     }
 }
 
 fn lookups<'a>(face: &Face<'a>) -> Option<Vec<Vec<PairAdjustment<'a>>>> {
     let gpos = face.tables().gpos?;
-    let script = gpos.scripts.find(Tag::from_bytes(b"latn")).or_else(|| gpos.scripts.find(Tag::from_bytes(b"DFLT")))?;
+    let script = gpos
+        .scripts
+        .find(Tag::from_bytes(b"latn"))
+        .or_else(|| gpos.scripts.find(Tag::from_bytes(b"DFLT")))?;
     let mut indices: Vec<u16> = script
         .default_language?
         .feature_indices
@@ -56,7 +69,11 @@ fn adjustment(subtable: &PairAdjustment<'_>, left: GlyphId, right: GlyphId) -> O
             let (first, _) = sets.get(coverage.get(left)?)?.get(right)?;
             Some(first.x_advance)
         }
-        PairAdjustment::Format2 { coverage, classes, matrix } => {
+        PairAdjustment::Format2 {
+            coverage,
+            classes,
+            matrix,
+        } => {
             coverage.get(left)?;
             let (first, _) = matrix.get((classes.0.get(left), classes.1.get(right)))?;
             Some(first.x_advance)

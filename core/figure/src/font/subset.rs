@@ -10,12 +10,19 @@ use ttf_parser::{Face, GlyphId, Tag};
 use super::kerning::Kerning;
 
 /// `None` when a table is missing or torn.
-pub(super) fn subset(face: &Face<'_>, kerning: &Kerning<'_>, chars: &BTreeSet<char>) -> Option<Vec<u8>> {
+pub(super) fn subset(
+    face: &Face<'_>,
+    kerning: &Kerning<'_>,
+    chars: &BTreeSet<char>,
+) -> Option<Vec<u8>> {
     let table = |tag: &[u8; 4]| face.raw_face().table(Tag::from_bytes(tag));
     let glyphs = Glyphs::of(face)?;
 
     // Old numbers of all glyphs that are needed, the missing-character box first.
-    let wanted: BTreeMap<char, u16> = chars.iter().filter_map(|&c| Some((c, face.glyph_index(c)?.0))).collect();
+    let wanted: BTreeMap<char, u16> = chars
+        .iter()
+        .filter_map(|&c| Some((c, face.glyph_index(c)?.0)))
+        .collect();
     let mut old: BTreeSet<u16> = wanted.values().copied().chain([0]).collect();
     let mut open: Vec<u16> = old.iter().copied().collect();
     while let Some(glyph) = open.pop() {
@@ -26,7 +33,11 @@ pub(super) fn subset(face: &Face<'_>, kerning: &Kerning<'_>, chars: &BTreeSet<ch
             }
         }
     }
-    let new_of: BTreeMap<u16, u16> = old.iter().zip(0u16..).map(|(&old, new)| (old, new)).collect();
+    let new_of: BTreeMap<u16, u16> = old
+        .iter()
+        .zip(0u16..)
+        .map(|(&old, new)| (old, new))
+        .collect();
     let count = u16::try_from(old.len()).ok()?;
 
     let (mut glyf, mut loca, mut hmtx) = (Vec::new(), Vec::new(), Vec::new());
@@ -35,12 +46,21 @@ pub(super) fn subset(face: &Face<'_>, kerning: &Kerning<'_>, chars: &BTreeSet<ch
         let mut data = glyphs.data(glyph)?.to_vec();
         for at in components(&data)? {
             let new = new_of.get(&u16_at(&data, at)?)?;
-            data.get_mut(at..at + 2)?.copy_from_slice(&new.to_be_bytes());
+            data.get_mut(at..at + 2)?
+                .copy_from_slice(&new.to_be_bytes());
         }
         data.resize(data.len().next_multiple_of(4), 0);
         glyf.extend(data);
-        hmtx.extend(face.glyph_hor_advance(GlyphId(glyph)).unwrap_or(0).to_be_bytes());
-        hmtx.extend(face.glyph_hor_side_bearing(GlyphId(glyph)).unwrap_or(0).to_be_bytes());
+        hmtx.extend(
+            face.glyph_hor_advance(GlyphId(glyph))
+                .unwrap_or(0)
+                .to_be_bytes(),
+        );
+        hmtx.extend(
+            face.glyph_hor_side_bearing(GlyphId(glyph))
+                .unwrap_or(0)
+                .to_be_bytes(),
+        );
     }
     loca.extend(u32::try_from(glyf.len()).ok()?.to_be_bytes());
 
@@ -52,10 +72,13 @@ pub(super) fn subset(face: &Face<'_>, kerning: &Kerning<'_>, chars: &BTreeSet<ch
     let mut maxp = table(b"maxp")?.to_vec();
     maxp.get_mut(4..6)?.copy_from_slice(&count.to_be_bytes());
     let mut post = table(b"post")?.get(..32)?.to_vec();
-    post.get_mut(..4)?.copy_from_slice(&0x0003_0000u32.to_be_bytes()); // no glyph names
+    post.get_mut(..4)?
+        .copy_from_slice(&0x0003_0000u32.to_be_bytes()); // no glyph names
 
-    let mapping: BTreeMap<u16, u16> =
-        wanted.iter().filter_map(|(&c, glyph)| Some((u16::try_from(u32::from(c)).ok()?, *new_of.get(glyph)?))).collect();
+    let mapping: BTreeMap<u16, u16> = wanted
+        .iter()
+        .filter_map(|(&c, glyph)| Some((u16::try_from(u32::from(c)).ok()?, *new_of.get(glyph)?)))
+        .collect();
     let mut tables: BTreeMap<[u8; 4], Vec<u8>> = BTreeMap::from([
         (*b"OS/2", table(b"OS/2")?.to_vec()),
         (*b"cmap", cmap(&mapping)?),
@@ -85,7 +108,11 @@ impl<'a> Glyphs<'a> {
     fn of(face: &Face<'a>) -> Option<Self> {
         let table = |tag| face.raw_face().table(Tag::from_bytes(tag));
         let long = u16_at(table(b"head")?, 50)? == 1;
-        Some(Self { glyf: table(b"glyf")?, loca: table(b"loca")?, long })
+        Some(Self {
+            glyf: table(b"glyf")?,
+            loca: table(b"loca")?,
+            long,
+        })
     }
 
     /// Empty for glyphs without an outline, as the space.
@@ -97,7 +124,8 @@ impl<'a> Glyphs<'a> {
                 usize::from(u16_at(self.loca, index * 2)?) * 2
             })
         };
-        self.glyf.get(offset(usize::from(glyph))?..offset(usize::from(glyph) + 1)?)
+        self.glyf
+            .get(offset(usize::from(glyph))?..offset(usize::from(glyph) + 1)?)
     }
 }
 
@@ -149,7 +177,15 @@ fn cmap(mapping: &BTreeMap<u16, u16>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     // Header: version, one subtable, Windows platform, Unicode BMP, offset.
     out.extend([0u16, 1, 3, 1, 0, 12].iter().flat_map(|v| v.to_be_bytes()));
-    let header = [4, length, 0, n * 2, range, power as u16, (n * 2).checked_sub(range)?];
+    let header = [
+        4,
+        length,
+        0,
+        n * 2,
+        range,
+        power as u16,
+        (n * 2).checked_sub(range)?,
+    ];
     out.extend(header.iter().flat_map(|v| v.to_be_bytes()));
     out.extend(runs.iter().flat_map(|r| r.1.to_be_bytes()));
     out.extend([0, 0]);
@@ -178,7 +214,17 @@ fn kern(kerning: &Kerning<'_>, new_of: &BTreeMap<u16, u16>) -> Option<Option<Vec
     };
     let n = u16::try_from(pairs.len()).ok()?;
     let range = u16::try_from(6u32 << power).ok()?;
-    let header = [0, 1, 0, n.checked_mul(6)?.checked_add(14)?, 1, n, range, power as u16, (n * 6).checked_sub(range)?];
+    let header = [
+        0,
+        1,
+        0,
+        n.checked_mul(6)?.checked_add(14)?,
+        1,
+        n,
+        range,
+        power as u16,
+        (n * 6).checked_sub(range)?,
+    ];
     let mut out: Vec<u8> = header.iter().flat_map(|v| v.to_be_bytes()).collect();
     for (left, right, value) in pairs {
         out.extend(left.to_be_bytes());
@@ -195,7 +241,11 @@ fn assemble(tables: &BTreeMap<[u8; 4], Vec<u8>>) -> Option<Vec<u8>> {
     let range = 16u16.checked_shl(power)?;
     let mut out = Vec::new();
     out.extend(0x0001_0000u32.to_be_bytes());
-    out.extend([n, range, power as u16, n * 16 - range].iter().flat_map(|v| v.to_be_bytes()));
+    out.extend(
+        [n, range, power as u16, n * 16 - range]
+            .iter()
+            .flat_map(|v| v.to_be_bytes()),
+    );
     let mut offset = 12 + 16 * tables.len();
     let mut head_at = None;
     for (tag, data) in tables {
@@ -214,7 +264,8 @@ fn assemble(tables: &BTreeMap<[u8; 4], Vec<u8>>) -> Option<Vec<u8>> {
     }
     let adjustment = 0xB1B0_AFBAu32.wrapping_sub(checksum(&out));
     let at = head_at? + 8;
-    out.get_mut(at..at + 4)?.copy_from_slice(&adjustment.to_be_bytes());
+    out.get_mut(at..at + 4)?
+        .copy_from_slice(&adjustment.to_be_bytes());
     Some(out)
 }
 
@@ -230,9 +281,13 @@ fn checksum(data: &[u8]) -> u32 {
 }
 
 fn u16_at(data: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(data.get(at..at.checked_add(2)?)?.try_into().ok()?))
+    Some(u16::from_be_bytes(
+        data.get(at..at.checked_add(2)?)?.try_into().ok()?,
+    ))
 }
 
 fn u32_at(data: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(data.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_be_bytes(
+        data.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
