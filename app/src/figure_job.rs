@@ -30,7 +30,12 @@ pub struct FigureSource {
 impl FigureSource {
     /// Nothing is opened before it is needed. The work is given up once `cancel` is set.
     pub fn new(cancel: Arc<AtomicBool>) -> Self {
-        Self { cancel, models: Models::new(DeviceChoice::Cpu), datasets: HashMap::new(), captures: Vec::new() }
+        Self {
+            cancel,
+            models: Models::new(DeviceChoice::Cpu),
+            datasets: HashMap::new(),
+            captures: Vec::new(),
+        }
     }
 
     /// Follows another wish to cancel from now on.
@@ -69,12 +74,18 @@ impl CaptureSource for FigureSource {
         if let Some((.., capture)) = self.captures.iter().find(same) {
             return Ok(capture.clone());
         }
-        let request = CaptureRequest { checkpoint: checkpoint.to_owned(), dataset: dataset.clone(), episode, step };
+        let request = CaptureRequest {
+            checkpoint: checkpoint.to_owned(),
+            dataset: dataset.clone(),
+            episode,
+            step,
+        };
         let capture = Arc::new(self.models.capture(&request)?);
         if self.captures.len() == KEPT_CAPTURES {
             self.captures.remove(0);
         }
-        self.captures.push((checkpoint.to_owned(), name, episode, step, capture.clone()));
+        self.captures
+            .push((checkpoint.to_owned(), name, episode, step, capture.clone()));
         Ok(capture)
     }
 
@@ -99,7 +110,8 @@ pub fn figure(recipe: &Recipe, source: &mut FigureSource) -> anyhow::Result<Figu
 pub fn figure_from_recipe(path: &Path) -> anyhow::Result<Figure> {
     let recipe = Recipe::load(path)?;
     let mut source = FigureSource::new(Arc::default());
-    figure(&recipe, &mut source).with_context(|| format!("no figure can be made from {}", path.display()))
+    figure(&recipe, &mut source)
+        .with_context(|| format!("no figure can be made from {}", path.display()))
 }
 
 /// Writes the figure of a recipe; the ending of the name says in which format.
