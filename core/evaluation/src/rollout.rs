@@ -82,13 +82,62 @@ pub fn evaluate(
             "the number of executed actions must be between 1 and the policy's chunk",
         ));
     }
-    let cameras = cameras(config)?;
+    let mut pilot = Seeing {
+        policy,
+        cameras: cameras(config)?,
+    };
+    play(&mut pilot, spec, progress, cancel)
+}
 
+/// Who decides what to do in a world.
+trait Pilot {
+    /// The next actions for each lane, at least one.
+    fn plan(&mut self, lanes: &[&mut Lane]) -> Result<Vec<Vec<[f32; 4]>>>;
+}
+
+/// A policy that sees pictures and the state of the hand.
+struct Seeing<'a> {
+    policy: &'a Policy,
+    cameras: Vec<Camera>,
+}
+
+impl Pilot for Seeing<'_> {
+    fn plan(&mut self, lanes: &[&mut Lane]) -> Result<Vec<Vec<[f32; 4]>>> {
+        let observations: Vec<Observation> = lanes
+            .par_iter()
+            .map(|lane| Observation {
+                images: self
+                    .cameras
+                    .iter()
+                    .map(|&camera| Arc::new(lane.world.render(camera)))
+                    .collect(),
+                state: lane.world.state().to_vec(),
+                instruction: lane.instruction.clone(),
+            })
+            .collect();
+        let waypoint = |row: &Vec<f32>| match <[f32; 4]>::try_from(row.as_slice()) {
+            Ok(action) if action.iter().all(|value| value.is_finite()) => Ok(action),
+            _ => Err(Error::NotFinite),
+        };
+        let chunks = self.policy.act(&observations)?;
+        chunks
+            .iter()
+            .map(|chunk| chunk.rows.iter().map(waypoint).collect())
+            .collect()
+    }
+}
+
+fn play(
+    pilot: &mut dyn Pilot,
+    spec: &EvalSpec,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+) -> Result<Report> {
     let originals = (0..spec.episodes).map(|episode| (episode, false));
     let twins = (0..spec.episodes).filter_map(|episode| spec.swapped.then_some((episode, true)));
     let mut queue: VecDeque<(usize, bool)> = originals.chain(twins).collect();
     let total = queue.len();
-    let mut lanes: Vec<Lane> = Vec::with_capacity(spec.lanes);
+    let mut lanes: Vec<Lane> = Vec::with_capacity(spec.lanes.min(total));
     let mut tally = Tally::default();
     let mut steps = 0;
     let started = Instant::now();
@@ -104,7 +153,16 @@ pub fn evaluate(
                 .into_par_iter()
                 .filter_map(|(episode, swapped)| Lane::enter(spec, episode, swapped)),
         );
-        plan(policy, &cameras, spec.execute, &mut lanes)?;
+        let mut waiting: Vec<&mut Lane> = lanes
+            .iter_mut()
+            .filter(|lane| lane.plan.is_empty())
+            .collect();
+        if !waiting.is_empty() {
+            let plans = pilot.plan(&waiting)?;
+            for (lane, actions) in waiting.iter_mut().zip(plans) {
+                lane.plan.extend(actions.into_iter().take(spec.execute));
+            }
+        }
         lanes.par_iter_mut().for_each(Lane::step);
         steps += lanes.len();
         let playing = lanes.len();
@@ -218,40 +276,6 @@ impl Lane {
     }
 }
 
-/// Predicts actions for every world that has none left.
-fn plan(policy: &Policy, cameras: &[Camera], execute: usize, lanes: &mut [Lane]) -> Result<()> {
-    let mut waiting: Vec<&mut Lane> = lanes
-        .iter_mut()
-        .filter(|lane| lane.plan.is_empty())
-        .collect();
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let observations: Vec<Observation> = waiting
-        .par_iter()
-        .map(|lane| Observation {
-            images: cameras
-                .iter()
-                .map(|&camera| Arc::new(lane.world.render(camera)))
-                .collect(),
-            state: lane.world.state().to_vec(),
-            instruction: lane.instruction.clone(),
-        })
-        .collect();
-    let chunks = policy.act(&observations)?;
-    for (lane, chunk) in waiting.iter_mut().zip(chunks) {
-        for row in chunk.rows.iter().take(execute) {
-            match <[f32; 4]>::try_from(row.as_slice()) {
-                Ok(action) if action.iter().all(|value| value.is_finite()) => {
-                    lane.plan.push_back(action);
-                }
-                _ => return Err(Error::NotFinite),
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Seed of the scene of one episode.
 ///
 /// Training data hashes its seed and the number of an episode into 64 bits; evaluation does so with a constant of its
@@ -320,5 +344,130 @@ impl Tally {
                 .then(|| Swapped::new(self.swapped_original, self.swapped_other)),
             steps_per_s,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+    use super::*;
+    use tabletop::Expert;
+
+    /// Does what the world asks for, or, when deaf, what the scene's first task asks for.
+    struct Scripted {
+        deaf: bool,
+    }
+
+    impl Pilot for Scripted {
+        fn plan(&mut self, lanes: &[&mut Lane]) -> Result<Vec<Vec<[f32; 4]>>> {
+            let act = |lane: &&mut Lane| {
+                let mut world = lane.world.clone();
+                if let Some(original) = lane.original.clone().filter(|_| self.deaf) {
+                    world.set_task(original);
+                }
+                // What an expert remembers only matters under noise.
+                vec![Expert::new(&world).act(&world)]
+            };
+            Ok(lanes.iter().map(act).collect())
+        }
+    }
+
+    fn spec(suite: Suite) -> EvalSpec {
+        EvalSpec {
+            swapped: true,
+            lanes: 7,
+            ..EvalSpec::new(suite, Environment::A, 20, 1)
+        }
+    }
+
+    fn run(pilot: &mut dyn Pilot, spec: &EvalSpec) -> Report {
+        let mut last = None;
+        let report = play(
+            pilot,
+            spec,
+            &mut |at| last = Some(at),
+            &AtomicBool::new(false),
+        )
+        .unwrap();
+        assert_eq!(
+            last.unwrap(),
+            Progress {
+                done: 40,
+                total: 40
+            }
+        );
+        report
+    }
+
+    #[test]
+    fn one_who_listens_does_the_other_task_when_instructions_are_swapped() {
+        for suite in Suite::ALL {
+            let report = run(&mut Scripted { deaf: false }, &spec(suite));
+            assert_eq!(report.episodes, 20);
+            assert!(report.success_rate >= 0.9, "{report:?}");
+            let swapped = report.swapped.unwrap();
+            assert!(swapped.other_rate >= 0.9, "{swapped:?}");
+            assert!(swapped.original_rate <= 0.1, "{swapped:?}");
+            assert_eq!(
+                report
+                    .per_task
+                    .values()
+                    .map(|count| count.attempts)
+                    .sum::<usize>(),
+                20
+            );
+        }
+    }
+
+    #[test]
+    fn one_who_is_deaf_does_the_original_task_all_the_same() {
+        let report = run(&mut Scripted { deaf: true }, &spec(Suite::Object));
+        let swapped = report.swapped.unwrap();
+        assert!(swapped.original_rate >= 0.9, "{swapped:?}");
+        assert!(swapped.other_rate <= 0.1, "{swapped:?}");
+    }
+
+    #[test]
+    fn numbers_do_not_depend_on_how_many_worlds_are_played_at_once() {
+        let few = spec(Suite::Goal);
+        let many = EvalSpec {
+            lanes: 40,
+            ..few.clone()
+        };
+        let timeless = |spec: &EvalSpec| {
+            let report = run(&mut Scripted { deaf: false }, spec);
+            Report {
+                steps_per_s: 0.0,
+                ..report
+            }
+        };
+        assert_eq!(timeless(&few), timeless(&many));
+    }
+
+    #[test]
+    fn cancelling_ends_an_evaluation() {
+        let cancelled = AtomicBool::new(true);
+        let end = play(
+            &mut Scripted { deaf: false },
+            &spec(Suite::Object),
+            &mut |_| {},
+            &cancelled,
+        );
+        assert!(matches!(end, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn evaluation_scenes_are_all_different() {
+        let mut seeds: Vec<u64> = (0..10)
+            .flat_map(|seed| (0..1000).map(move |episode| world_seed(seed, episode)))
+            .collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 10_000);
     }
 }

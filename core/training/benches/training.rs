@@ -1,7 +1,8 @@
 //! Speed of the whole training loop, and where its time goes: `cargo bench -p training`.
 //!
-//! Prints one line per objective: steps per second of `nano` on generated tabletop data with batch 32, and the share
-//! of time the loop waited for data. The first steps, which fill caches, are left out.
+//! Prints one line per objective: steps per second of `nano` on generated tabletop data with batch 32, processor time
+//! per step (on a shared machine the steadier number), and the share of time the loop waited for data. The first
+//! steps are left out. Episodes are simulated when they are first drawn, so later steps are somewhat cheaper.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -54,13 +55,17 @@ fn measure(objective: &str) {
     let run = RunDir::create(&root.path().join("run"), &spec).unwrap();
     let enough = AtomicBool::new(false);
     let mut started = None;
+    let mut busy = 0.0;
     let (mut steps, mut waited) = (0.0, 0.0);
     train_until(&run, None, &enough, &mut |event| {
         let Event::Row(row) = event else { return };
         if row.step < WARM_UP {
             return;
         }
-        let started = *started.get_or_insert_with(Instant::now);
+        let started = *started.get_or_insert_with(|| {
+            busy = processor_seconds();
+            Instant::now()
+        });
         if row.step > WARM_UP {
             let seconds = spec.log_every as f64 / row.steps_per_s;
             steps += spec.log_every as f64;
@@ -68,8 +73,9 @@ fn measure(objective: &str) {
             if started.elapsed() >= MEASURED {
                 let total = started.elapsed().as_secs_f64();
                 println!(
-                    "{objective:<14} {:6.2} steps/s, {:4.1} % waiting for data, {steps} steps in {total:.1} s",
+                    "{objective:<13} {:6.2} steps/s, {:4.0} ms of processor per step, {:4.1} % waiting for data",
                     steps / total,
+                    1e3 * (processor_seconds() - busy) / steps,
                     100.0 * waited / total,
                 );
                 enough.store(true, Ordering::Relaxed);
@@ -77,4 +83,18 @@ fn measure(objective: &str) {
         }
     })
     .unwrap();
+}
+
+/// User and system time of this process so far; 0 where the system has no `/proc`.
+fn processor_seconds() -> f64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
+        return 0.0;
+    };
+    // Fields 14 and 15 in hundredths of a second; the name in field 2 may hold spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }

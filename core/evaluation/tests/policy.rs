@@ -1,0 +1,105 @@
+//! A policy that has learned nothing, in the loop.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+use std::sync::atomic::AtomicBool;
+
+use episode::DatasetInfo;
+use evaluation::{Error, EvalSpec, Report, evaluate};
+use model::{DeviceChoice, Normaliser, Policy, Size, Vla, VlaConfig};
+use tabletop::{Environment, Suite};
+
+fn info() -> DatasetInfo {
+    let data = tabletop::open("tabletop:object?episodes=2").unwrap();
+    data.info().clone()
+}
+
+fn policy(info: &DatasetInfo, cameras: &[usize], action_dim: usize) -> Policy {
+    let (states, actions) = (Normaliser::identity(4), Normaliser::identity(action_dim));
+    let config = VlaConfig::preset(Size::Nano, info, cameras, states, actions).unwrap();
+    let (device, _) = DeviceChoice::Cpu.resolve().unwrap();
+    Policy::new(Vla::new(&config, 1, &device).unwrap())
+}
+
+fn run(policy: &Policy, spec: &EvalSpec) -> evaluation::Result<Report> {
+    evaluate(policy, spec, &mut |_| {}, &AtomicBool::new(false))
+}
+
+#[test]
+fn an_untrained_policy_fails_without_an_error() {
+    let spec = EvalSpec {
+        swapped: true,
+        execute: 2,
+        ..EvalSpec::new(Suite::Object, Environment::B, 3, 1)
+    };
+    let report = run(&policy(&info(), &[0, 1], 4), &spec).unwrap();
+    assert_eq!(report.episodes, 3);
+    assert_eq!(report.success_rate, 0.0);
+    assert_eq!(report.mean_steps, None);
+    assert!(report.success_interval[1] > 0.5);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = report.save(&folder.path().join("eval")).unwrap();
+    assert!(path.ends_with("eval/object-B-seed1-3.json"));
+    assert_eq!(Report::load(&path).unwrap(), report);
+}
+
+#[test]
+fn one_camera_of_the_benchmark_is_enough() {
+    let spec = EvalSpec::new(Suite::Goal, Environment::A, 1, 1);
+    assert!(run(&policy(&info(), &[1], 4), &spec).is_ok());
+}
+
+#[test]
+fn a_policy_for_another_robot_is_refused() {
+    let spec = EvalSpec::new(Suite::Object, Environment::A, 1, 1);
+    let error = run(&policy(&info(), &[0], 7), &spec)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("7 numbers in an action, the benchmark 4"),
+        "{error}"
+    );
+
+    let mut foreign = info();
+    foreign.cameras[0].name = "image_0".into();
+    let error = run(&policy(&foreign, &[0], 4), &spec)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("\"image_0\"") && error.contains("static and gripper"),
+        "{error}"
+    );
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    let good = EvalSpec::new(Suite::Object, Environment::A, 1, 1);
+    for spec in [
+        EvalSpec {
+            episodes: 0,
+            ..good.clone()
+        },
+        EvalSpec {
+            lanes: 0,
+            ..good.clone()
+        },
+        EvalSpec {
+            execute: 0,
+            ..good.clone()
+        },
+        EvalSpec {
+            execute: 99,
+            ..good
+        },
+    ] {
+        assert!(matches!(
+            run(&policy(&info(), &[0], 4), &spec),
+            Err(Error::Spec(_))
+        ));
+    }
+}
