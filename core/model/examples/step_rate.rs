@@ -8,8 +8,8 @@
 use burn::{optim::GradientsParams, tensor::Device};
 use episode::{CameraInfo, DatasetInfo, Image};
 use model::{
-    Batch, ColourJitter, Criterion, MaeConfig, MaskSource, Normaliser, Objective, Observation, Sample, Size, Vla,
-    VlaConfig,
+    Batch, ColourJitter, Criterion, MaeConfig, MaskSource, Normaliser, Objective, Observation,
+    Sample, Size, Vla, VlaConfig,
     optim::{AdamW, AdamWConfig},
     parameter_shapes,
 };
@@ -27,7 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let steps: usize = arguments.next().map_or(Ok(20), |text| text.parse())?;
     let patch: Option<u32> = arguments.next().map(|text| text.parse()).transpose()?;
     let objective_name: Option<String> = arguments.next();
-    let camera = |name: &str, side| CameraInfo { name: name.into(), width: side, height: side };
+    let camera = |name: &str, side| CameraInfo {
+        name: name.into(),
+        width: side,
+        height: side,
+    };
     let info = DatasetInfo {
         format: "made up".into(),
         path: Default::default(),
@@ -42,10 +46,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         has_masks: false,
         warnings: Vec::new(),
     };
-    let mae = |source| Objective::Mae(MaeConfig { source, warmup_share: 0.0, ..MaeConfig::default() });
-    let wanted = |objective: &Objective| objective_name.as_ref().is_none_or(|name| *name == objective.to_string());
-    for patch in [8, 4].into_iter().filter(|p| patch.is_none_or(|patch| patch == *p)) {
-        let objectives = [Objective::Action, mae(MaskSource::Random), mae(MaskSource::Selected)];
+    let mae = |source| {
+        Objective::Mae(MaeConfig {
+            source,
+            warmup_share: 0.0,
+            ..MaeConfig::default()
+        })
+    };
+    let wanted = |objective: &Objective| {
+        objective_name
+            .as_ref()
+            .is_none_or(|name| *name == objective.to_string())
+    };
+    for patch in [8, 4]
+        .into_iter()
+        .filter(|p| patch.is_none_or(|patch| patch == *p))
+    {
+        let objectives = [
+            Objective::Action,
+            mae(MaskSource::Random),
+            mae(MaskSource::Selected),
+        ];
         for objective in objectives.into_iter().filter(wanted) {
             let norm = Normaliser::identity(4);
             let config = VlaConfig::preset(Size::Nano, &info, &[0, 1], norm.clone(), norm)?
@@ -57,7 +78,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn run(config: &VlaConfig, objective: &Objective, steps: usize) -> Result<(), Box<dyn std::error::Error>> {
+fn run(
+    config: &VlaConfig,
+    objective: &Objective,
+    steps: usize,
+) -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex().autodiff();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut vla = Vla::new(config, 1, &device)?;
@@ -84,7 +109,10 @@ fn run(config: &VlaConfig, objective: &Objective, steps: usize) -> Result<(), Bo
     }
     let processor = (processor_seconds() - processor) / steps as f64;
     times.sort_by(f64::total_cmp);
-    let parameters: usize = parameter_shapes(&vla).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let parameters: usize = parameter_shapes(&vla)
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum();
     println!(
         "patch {}, {:>4} tokens, {objective:<13} {:.2} M parameters: {:>6.2} steps/s median, {:>6.2} best, {:.0} ms of processor time",
         config.cameras[0].patch,
@@ -101,13 +129,26 @@ fn run(config: &VlaConfig, objective: &Objective, steps: usize) -> Result<(), Bo
 fn processor_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // User and system time are the 14th and 15th field, in hundredths; the second field ends with ')'.
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    let fields = text
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2);
+    fields
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }
 
 fn sample(rng: &mut ChaCha8Rng) -> Sample {
     let mut image = |side: u32| {
-        Arc::new(Image { width: side, height: side, rgb: (0..side * side * 3).map(|_| rng.random()).collect() })
+        Arc::new(Image {
+            width: side,
+            height: side,
+            rgb: (0..side * side * 3).map(|_| rng.random()).collect(),
+        })
     };
     Sample {
         observation: Observation {

@@ -41,14 +41,20 @@ pub struct ColourJitter {
 
 impl ColourJitter {
     /// Leaves colours as they are.
-    pub const NONE: Self = Self { gain: [1.0; 3], offset: [0.0; 3] };
+    pub const NONE: Self = Self {
+        gain: [1.0; 3],
+        offset: [0.0; 3],
+    };
 
     /// Gains uniform in 1 ± `strength`, offsets uniform in ± `strength` / 2. Draws six numbers.
     pub fn sample(rng: &mut impl Rng, strength: f32) -> Self {
         let mut draw = |centre: f32, spread: f32| {
             std::array::from_fn(|_| centre + spread * (rng.random::<f32>() * 2.0 - 1.0))
         };
-        Self { gain: draw(1.0, strength), offset: draw(0.0, strength / 2.0) }
+        Self {
+            gain: draw(1.0, strength),
+            offset: draw(0.0, strength / 2.0),
+        }
     }
 }
 
@@ -89,7 +95,10 @@ impl Inputs {
     /// # Errors
     /// When there is none, or one does not have the cameras or the state of `config`.
     pub fn new(config: &VlaConfig, observations: &[Observation], device: &Device) -> Result<Self> {
-        let frames: Vec<_> = observations.iter().map(|o| (o, ColourJitter::NONE)).collect();
+        let frames: Vec<_> = observations
+            .iter()
+            .map(|o| (o, ColourJitter::NONE))
+            .collect();
         Self::stack(config, &frames, device)
     }
 
@@ -98,7 +107,11 @@ impl Inputs {
         self.words.dims()[0]
     }
 
-    fn stack(config: &VlaConfig, frames: &[(&Observation, ColourJitter)], device: &Device) -> Result<Self> {
+    fn stack(
+        config: &VlaConfig,
+        frames: &[(&Observation, ColourJitter)],
+        device: &Device,
+    ) -> Result<Self> {
         // A batch is data, not a function of the parameters: it carries no gradient and no graph.
         let batch = frames.len();
         if batch == 0 {
@@ -126,7 +139,9 @@ impl Inputs {
             if let Some(at) = frame.state.iter().position(|v| !v.is_finite()) {
                 return Err(Error::Input(format!("state[{at}] is {}", frame.state[at])));
             }
-            let tokens = config.vocabulary.encode(&frame.instruction, config.max_words);
+            let tokens = config
+                .vocabulary
+                .encode(&frame.instruction, config.max_words);
             let place = row * config.max_words;
             for (at, token) in tokens.into_iter().enumerate() {
                 words[place + at] = token as i32;
@@ -146,14 +161,22 @@ impl Inputs {
                 pixels
                     .par_chunks_mut(height * width * 3)
                     .zip(frames)
-                    .try_for_each(|(out, (frame, colour))| resize(&frame.images[index], width, height, *colour, out))?;
-                Ok(Tensor::from_data(TensorData::new(pixels, [batch, height, width, 3]), device))
+                    .try_for_each(|(out, (frame, colour))| {
+                        resize(&frame.images[index], width, height, *colour, out)
+                    })?;
+                Ok(Tensor::from_data(
+                    TensorData::new(pixels, [batch, height, width, 3]),
+                    device,
+                ))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             images,
             words: Tensor::from_data(TensorData::new(words, [batch, config.max_words]), device),
-            word_mask: Tensor::from_data(TensorData::new(word_mask, [batch, config.max_words]), device),
+            word_mask: Tensor::from_data(
+                TensorData::new(word_mask, [batch, config.max_words]),
+                device,
+            ),
             state: Tensor::from_data(TensorData::new(state, [batch, state_width]), device),
         })
     }
@@ -179,26 +202,44 @@ impl Batch {
                 )));
             }
             if let Some(at) = given.iter().position(|v| !v.is_finite()) {
-                return Err(Error::Input(format!("action[{}] is {}", at % dim, given[at])));
+                return Err(Error::Input(format!(
+                    "action[{}] is {}",
+                    at % dim,
+                    given[at]
+                )));
             }
             let place = &mut actions[row * chunk * dim..][..given.len()];
             place.copy_from_slice(given);
-            place.chunks_mut(dim).for_each(|action| config.action_norm.normalise(action));
+            place
+                .chunks_mut(dim)
+                .for_each(|action| config.action_norm.normalise(action));
             mask[row * chunk..][..given.len() / dim].fill(1.0);
         }
         Ok(Self {
             inputs,
-            actions: Tensor::from_data(TensorData::new(actions, [samples.len(), chunk, dim]), device),
+            actions: Tensor::from_data(
+                TensorData::new(actions, [samples.len(), chunk, dim]),
+                device,
+            ),
             action_mask: Tensor::from_data(TensorData::new(mask, [samples.len(), chunk]), device),
         })
     }
 }
 
 /// Area-averaging resize of an RGB8 picture to `[height, width, 3]` in [0, 1], then the change of colour.
-fn resize(image: &Image, width: usize, height: usize, colour: ColourJitter, out: &mut [f32]) -> Result<()> {
+fn resize(
+    image: &Image,
+    width: usize,
+    height: usize,
+    colour: ColourJitter,
+    out: &mut [f32],
+) -> Result<()> {
     let (w, h) = (image.width as usize, image.height as usize);
     if w == 0 || h == 0 || image.rgb.len() != w * h * 3 {
-        return Err(Error::Input(format!("picture of {w}×{h} pixels with {} bytes", image.rgb.len())));
+        return Err(Error::Input(format!(
+            "picture of {w}×{h} pixels with {} bytes",
+            image.rgb.len()
+        )));
     }
     if (w, h) == (width, height) {
         for (out, &byte) in out.iter_mut().zip(&image.rgb) {
@@ -208,7 +249,10 @@ fn resize(image: &Image, width: usize, height: usize, colour: ColourJitter, out:
         let (columns, rows) = (coverage(w, width), coverage(h, height));
         // Columns first into one wide-enough buffer, then rows.
         let mut narrow = vec![0f32; h * width * 3];
-        for (line, source) in narrow.chunks_exact_mut(width * 3).zip(image.rgb.chunks_exact(w * 3)) {
+        for (line, source) in narrow
+            .chunks_exact_mut(width * 3)
+            .zip(image.rgb.chunks_exact(w * 3))
+        {
             for (pixel, (start, weights)) in line.chunks_exact_mut(3).zip(&columns) {
                 for (weight, rgb) in weights.iter().zip(source[start * 3..].chunks_exact(3)) {
                     for (sum, &byte) in pixel.iter_mut().zip(rgb) {
@@ -219,7 +263,10 @@ fn resize(image: &Image, width: usize, height: usize, colour: ColourJitter, out:
         }
         for (line, (start, weights)) in out.chunks_exact_mut(width * 3).zip(&rows) {
             line.fill(0.0);
-            for (weight, source) in weights.iter().zip(narrow[start * width * 3..].chunks_exact(width * 3)) {
+            for (weight, source) in weights
+                .iter()
+                .zip(narrow[start * width * 3..].chunks_exact(width * 3))
+            {
                 for (sum, value) in line.iter_mut().zip(source) {
                     *sum += weight * value / 255.0;
                 }
@@ -246,7 +293,8 @@ fn coverage(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
             let last = (end.ceil() as usize).clamp(first + 1, from);
             let weights = (first..last)
                 .map(|source| {
-                    let covered = (end.min((source + 1) as f64) - start.max(source as f64)).max(0.0);
+                    let covered =
+                        (end.min((source + 1) as f64) - start.max(source as f64)).max(0.0);
                     (covered / (end - start)) as f32
                 })
                 .collect();

@@ -1,6 +1,8 @@
 //! Models on disk: `model.safetensors` and `model.json`.
 
-use crate::{Error, Result, Vla, VlaConfig, parameters::Path as Name, parameters::parameter_shapes};
+use crate::{
+    Error, Result, Vla, VlaConfig, parameters::Path as Name, parameters::parameter_shapes,
+};
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Device, Tensor, TensorData},
@@ -38,7 +40,10 @@ pub fn save_model(vla: &Vla, dir: &Path) -> Result<()> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let tensor = param.val().inner();
             let shape = tensor.dims().to_vec();
-            self.1.insert(self.0.name(), (shape, tensor.into_data().iter::<f32>().collect()));
+            self.1.insert(
+                self.0.name(),
+                (shape, tensor.into_data().iter::<f32>().collect()),
+            );
         }
     }
     let mut collect = Collect(Name::default(), BTreeMap::new());
@@ -46,8 +51,10 @@ pub fn save_model(vla: &Vla, dir: &Path) -> Result<()> {
     write_tensors(&dir.join(WEIGHTS_FILE), collect.1, VlaConfig::FORMAT)?;
 
     let path = dir.join(CONFIG_FILE);
-    let mut text = serde_json::to_vec_pretty(vla.config())
-        .map_err(|error| Error::Format { reason: error.to_string(), path: path.clone() })?;
+    let mut text = serde_json::to_vec_pretty(vla.config()).map_err(|error| Error::Format {
+        reason: error.to_string(),
+        path: path.clone(),
+    })?;
     text.push(b'\n');
     write_file(&path, &text)
 }
@@ -94,9 +101,14 @@ pub fn load_model(dir: &Path, device: &Device) -> Result<Vla> {
 pub fn load_config(dir: &Path) -> Result<VlaConfig> {
     let path = dir.join(CONFIG_FILE);
     let text = read_file(&path, HEADER_ROOM)?;
-    let config: VlaConfig = serde_json::from_slice(&text)
-        .map_err(|error| Error::Format { reason: error.to_string(), path: path.clone() })?;
-    config.check().map_err(|error| Error::Format { reason: error.to_string(), path })?;
+    let config: VlaConfig = serde_json::from_slice(&text).map_err(|error| Error::Format {
+        reason: error.to_string(),
+        path: path.clone(),
+    })?;
+    config.check().map_err(|error| Error::Format {
+        reason: error.to_string(),
+        path,
+    })?;
     Ok(config)
 }
 
@@ -107,36 +119,64 @@ pub(crate) fn write_tensors(
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     format: &str,
 ) -> Result<()> {
-    let fail = |error: safetensors::SafeTensorError| Error::Format { reason: error.to_string(), path: path.into() };
+    let fail = |error: safetensors::SafeTensorError| Error::Format {
+        reason: error.to_string(),
+        path: path.into(),
+    };
     let bytes: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> = tensors
         .iter()
-        .map(|(name, (shape, values))| (name, (shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())))
+        .map(|(name, (shape, values))| {
+            (
+                name,
+                (shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            )
+        })
         .collect();
     let views = bytes
         .iter()
-        .map(|(name, (shape, bytes))| Ok((*name, TensorView::new(Dtype::F32, (*shape).clone(), bytes)?)))
+        .map(|(name, (shape, bytes))| {
+            Ok((*name, TensorView::new(Dtype::F32, (*shape).clone(), bytes)?))
+        })
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(fail)?;
     let metadata = HashMap::from([("format".to_owned(), format.to_owned())]);
-    write_file(path, &safetensors::serialize(views, Some(metadata)).map_err(fail)?)
+    write_file(
+        path,
+        &safetensors::serialize(views, Some(metadata)).map_err(fail)?,
+    )
 }
 
 /// Reads f32 tensors that must be exactly those of `shapes`.
-pub(crate) fn read_tensors(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<BTreeMap<String, Vec<f32>>> {
-    let needed: u64 = shapes.iter().map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum();
+pub(crate) fn read_tensors(
+    path: &Path,
+    shapes: &[(String, Vec<usize>)],
+) -> Result<BTreeMap<String, Vec<f32>>> {
+    let needed: u64 = shapes
+        .iter()
+        .map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4)
+        .sum();
     let bytes = read_file(path, needed.saturating_add(HEADER_ROOM))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| Error::Format { reason: error.to_string(), path: path.into() })?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::Format {
+        reason: error.to_string(),
+        path: path.into(),
+    })?;
     let (mut missing, mut mismatched, mut values) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (name, shape) in shapes {
         match file.tensor(name) {
             Ok(tensor) if tensor.shape() == shape.as_slice() && tensor.dtype() == Dtype::F32 => {
-                let numbers = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                let numbers = tensor
+                    .data()
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|bytes| f32::from_le_bytes(*bytes));
                 values.insert(name.clone(), numbers.collect());
             }
             Ok(tensor) => {
                 let (found, kind) = (tensor.shape(), tensor.dtype());
-                mismatched.push(format!("{name} (file {kind:?} {found:?}, model F32 {shape:?})"));
+                mismatched.push(format!(
+                    "{name} (file {kind:?} {found:?}, model F32 {shape:?})"
+                ));
             }
             Err(_) => missing.push(name.clone()),
         }
@@ -151,7 +191,12 @@ pub(crate) fn read_tensors(path: &Path, shapes: &[(String, Vec<usize>)]) -> Resu
     if missing.is_empty() && unused.is_empty() && mismatched.is_empty() {
         Ok(values)
     } else {
-        Err(Error::Weights { missing, unused, mismatched, path: path.into() })
+        Err(Error::Weights {
+            missing,
+            unused,
+            mismatched,
+            path: path.into(),
+        })
     }
 }
 
@@ -169,18 +214,29 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|source| {
         // What is left of a failed attempt is of no use to anyone.
         let _ = fs::remove_file(&beside);
-        Error::Io { action: "write", source, path: path.into() }
+        Error::Io {
+            action: "write",
+            source,
+            path: path.into(),
+        }
     })
 }
 
 /// Reads a file of at most `limit` bytes.
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let fail = |source| Error::Io { action: "read", source, path: path.into() };
+    let fail = |source| Error::Io {
+        action: "read",
+        source,
+        path: path.into(),
+    };
     let file = File::open(path).map_err(fail)?;
     let length = file.metadata().map_err(fail)?.len();
     if length > limit {
         let reason = format!("{length} bytes where at most {limit} are expected");
-        return Err(Error::Format { reason, path: path.into() });
+        return Err(Error::Format {
+            reason,
+            path: path.into(),
+        });
     }
     let mut bytes = Vec::with_capacity(length as usize);
     // The file may grow between the two calls.

@@ -45,7 +45,11 @@ impl FromStr for Size {
         Self::ALL
             .into_iter()
             .find(|size| size.name() == text)
-            .ok_or_else(|| Error::Unknown { what: "model size", given: text.into(), expected: "nano, small, base" })
+            .ok_or_else(|| Error::Unknown {
+                what: "model size",
+                given: text.into(),
+                expected: "nano, small, base",
+            })
     }
 }
 
@@ -66,7 +70,10 @@ pub struct CameraConfig {
 impl CameraConfig {
     /// The token grid of this camera.
     pub fn grid(&self) -> Grid {
-        Grid { rows: (self.height / self.patch) as usize, cols: (self.width / self.patch) as usize }
+        Grid {
+            rows: (self.height / self.patch) as usize,
+            cols: (self.width / self.patch) as usize,
+        }
     }
 
     /// The same camera cut into patches of another size.
@@ -74,20 +81,30 @@ impl CameraConfig {
     /// # Errors
     /// When the input size is no multiple of `patch`.
     pub fn with_patch(&self, patch: u32) -> Result<Self> {
-        let camera = Self { patch, ..self.clone() };
+        let camera = Self {
+            patch,
+            ..self.clone()
+        };
         camera.check()?;
         Ok(camera)
     }
 
     fn check(&self) -> Result<()> {
-        let Self { name, width, height, patch } = self;
+        let Self {
+            name,
+            width,
+            height,
+            patch,
+        } = self;
         if *patch == 0 || *width == 0 || *height == 0 || width % patch != 0 || height % patch != 0 {
             return Err(Error::Config(format!(
                 "camera {name:?}: {width}×{height} pixels cannot be cut into patches of {patch}"
             )));
         }
         if *width > MAX_SIDE || *height > MAX_SIDE {
-            return Err(Error::Config(format!("camera {name:?}: {width}×{height} pixels, the most is {MAX_SIDE}")));
+            return Err(Error::Config(format!(
+                "camera {name:?}: {width}×{height} pixels, the most is {MAX_SIDE}"
+            )));
         }
         Ok(())
     }
@@ -148,7 +165,10 @@ pub struct Normaliser {
 impl Normaliser {
     /// Leaves `dim` values in [-1, 1] as they are.
     pub fn identity(dim: usize) -> Self {
-        Self { low: vec![-1.0; dim], high: vec![1.0; dim] }
+        Self {
+            low: vec![-1.0; dim],
+            high: vec![1.0; dim],
+        }
     }
 
     /// Takes the range between the `tail` and `1 - tail` quantiles of each column of `values`
@@ -157,14 +177,24 @@ impl Normaliser {
     /// # Errors
     /// When `values` is empty, ragged or not finite, or `tail` is not in [0, 0.5).
     pub fn fit(values: &[f32], dim: usize, tail: f64) -> Result<Self> {
-        if dim == 0 || values.is_empty() || values.len() % dim != 0 {
-            return Err(Error::Input(format!("{} numbers are not rows of {dim}", values.len())));
+        if dim == 0 || values.is_empty() || !values.len().is_multiple_of(dim) {
+            return Err(Error::Input(format!(
+                "{} numbers are not rows of {dim}",
+                values.len()
+            )));
         }
         if !(0.0..0.5).contains(&tail) {
-            return Err(Error::Config(format!("normaliser tail {tail} is not in [0, 0.5)")));
+            return Err(Error::Config(format!(
+                "normaliser tail {tail} is not in [0, 0.5)"
+            )));
         }
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::Input(format!("row {}, column {} is {}", at / dim, at % dim, values[at])));
+            return Err(Error::Input(format!(
+                "row {}, column {} is {}",
+                at / dim,
+                at % dim,
+                values[at]
+            )));
         }
         let (mut low, mut high) = (Vec::with_capacity(dim), Vec::with_capacity(dim));
         for column in 0..dim {
@@ -187,7 +217,11 @@ impl Normaliser {
     pub fn normalise(&self, row: &mut [f32]) {
         for ((value, low), high) in row.iter_mut().zip(&self.low).zip(&self.high) {
             let range = high - low;
-            *value = if range > 0.0 { ((*value - low) / range * 2.0 - 1.0).clamp(-1.0, 1.0) } else { 0.0 };
+            *value = if range > 0.0 {
+                ((*value - low) / range * 2.0 - 1.0).clamp(-1.0, 1.0)
+            } else {
+                0.0
+            };
         }
     }
 
@@ -200,9 +234,15 @@ impl Normaliser {
 
     fn check(&self, what: &str, dim: usize) -> Result<()> {
         let finite = self.low.iter().chain(&self.high).all(|v| v.is_finite());
-        let ordered = self.low.iter().zip(&self.high).all(|(low, high)| low <= high);
+        let ordered = self
+            .low
+            .iter()
+            .zip(&self.high)
+            .all(|(low, high)| low <= high);
         if self.low.len() != dim || self.high.len() != dim || !finite || !ordered {
-            return Err(Error::Config(format!("{what} normaliser does not hold {dim} finite ranges")));
+            return Err(Error::Config(format!(
+                "{what} normaliser does not hold {dim} finite ranges"
+            )));
         }
         Ok(())
     }
@@ -224,8 +264,10 @@ impl Vocabulary {
 
     /// Collects the words of `instructions`.
     pub fn build<S: AsRef<str>>(instructions: impl IntoIterator<Item = S>) -> Self {
-        let mut words: Vec<String> =
-            instructions.into_iter().flat_map(|text| Self::split(text.as_ref())).collect();
+        let mut words: Vec<String> = instructions
+            .into_iter()
+            .flat_map(|text| Self::split(text.as_ref()))
+            .collect();
         words.sort();
         words.dedup();
         Self { words }
@@ -251,8 +293,11 @@ impl Vocabulary {
 
     /// The first `max_words` tokens of `text`; never empty: a text without words is one unknown word.
     pub fn encode(&self, text: &str, max_words: usize) -> Vec<u32> {
-        let mut tokens: Vec<u32> =
-            Self::split(text).iter().take(max_words.max(1)).map(|word| self.token(word)).collect();
+        let mut tokens: Vec<u32> = Self::split(text)
+            .iter()
+            .take(max_words.max(1))
+            .map(|word| self.token(word))
+            .collect();
         if tokens.is_empty() {
             tokens.push(Self::UNKNOWN);
         }
@@ -260,7 +305,10 @@ impl Vocabulary {
     }
 
     fn token(&self, word: &str) -> u32 {
-        match self.words.binary_search_by(|known| known.as_str().cmp(word)) {
+        match self
+            .words
+            .binary_search_by(|known| known.as_str().cmp(word))
+        {
             Ok(index) => index as u32 + 2,
             Err(_) => Self::UNKNOWN,
         }
@@ -393,9 +441,15 @@ impl VlaConfig {
             .iter()
             .map(|&index| {
                 let camera = info.cameras.get(index).ok_or_else(|| {
-                    Error::Config(format!("camera {index} of {} in {}", info.cameras.len(), info.name))
+                    Error::Config(format!(
+                        "camera {index} of {} in {}",
+                        info.cameras.len(),
+                        info.name
+                    ))
                 })?;
-                let scale = (f64::from(longest_side) / f64::from(camera.width.max(camera.height).max(1))).min(1.0);
+                let scale = (f64::from(longest_side)
+                    / f64::from(camera.width.max(camera.height).max(1)))
+                .min(1.0);
                 let side = |pixels: u32| {
                     ((f64::from(pixels) * scale / f64::from(patch)).round() as u32).max(1) * patch
                 };
@@ -407,7 +461,12 @@ impl VlaConfig {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let longest = info.instructions.iter().map(|text| Vocabulary::split(text).len()).max().unwrap_or(0);
+        let longest = info
+            .instructions
+            .iter()
+            .map(|text| Vocabulary::split(text).len())
+            .max()
+            .unwrap_or(0);
         let config = Self {
             format: Self::FORMAT.into(),
             size,
@@ -438,7 +497,11 @@ impl VlaConfig {
     /// # Errors
     /// When a picture is no multiple of it.
     pub fn with_patch(mut self, patch: u32) -> Result<Self> {
-        self.cameras = self.cameras.iter().map(|camera| camera.with_patch(patch)).collect::<Result<_>>()?;
+        self.cameras = self
+            .cameras
+            .iter()
+            .map(|camera| camera.with_patch(patch))
+            .collect::<Result<_>>()?;
         self.check()?;
         Ok(self)
     }
@@ -470,7 +533,13 @@ impl VlaConfig {
             .collect();
         let words_after = end..end + self.max_words;
         let state = words_after.end;
-        Sequence { words_before: 0..self.max_words, images, words_after, state, read_out: state + 1 }
+        Sequence {
+            words_before: 0..self.max_words,
+            images,
+            words_after,
+            state,
+            read_out: state + 1,
+        }
     }
 
     /// The token grid of each camera.
@@ -485,7 +554,11 @@ impl VlaConfig {
     pub fn check(&self) -> Result<()> {
         let fail = |text: String| Err(Error::Config(text));
         if self.format != Self::FORMAT {
-            return fail(format!("format {:?}, this version reads {:?}", self.format, Self::FORMAT));
+            return fail(format!(
+                "format {:?}, this version reads {:?}",
+                self.format,
+                Self::FORMAT
+            ));
         }
         for (what, value, most) in [
             ("width", self.width, 8192),
@@ -502,12 +575,17 @@ impl VlaConfig {
                 return fail(format!("{what} is {value}, expected 1 to {most}"));
             }
         }
-        if self.width % self.heads != 0 || self.width % 4 != 0 {
-            return fail(format!("width {} must be a multiple of 4 and of {} heads", self.width, self.heads));
+        if !self.width.is_multiple_of(self.heads) || !self.width.is_multiple_of(4) {
+            return fail(format!(
+                "width {} must be a multiple of 4 and of {} heads",
+                self.width, self.heads
+            ));
         }
         for camera in &self.cameras {
             camera.check()?;
-            if self.stem == Stem::Conv && (!camera.patch.is_power_of_two() || !(2..=64).contains(&camera.patch)) {
+            if self.stem == Stem::Conv
+                && (!camera.patch.is_power_of_two() || !(2..=64).contains(&camera.patch))
+            {
                 return fail(format!(
                     "camera {:?}: the convolutional stem needs a patch of 2, 4, 8, 16, 32 or 64 pixels, not {}",
                     camera.name, camera.patch
@@ -530,7 +608,9 @@ impl VlaConfig {
         if let Some(DecoderConfig { width, blocks, .. }) = self.decoder
             && (width == 0 || width % 32 != 0 || width > 8192 || blocks == 0 || blocks > 64)
         {
-            return fail(format!("decoder of {blocks} blocks of width {width}; the width is a multiple of 32"));
+            return fail(format!(
+                "decoder of {blocks} blocks of width {width}; the width is a multiple of 32"
+            ));
         }
         if self.state_dim > 4096 {
             return fail(format!("state of {} numbers", self.state_dim));

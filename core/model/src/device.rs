@@ -72,12 +72,19 @@ impl FromStr for DeviceChoice {
         Self::ALL
             .into_iter()
             .find(|choice| choice.name() == text)
-            .ok_or_else(|| Error::Unknown { what: "device", given: text.into(), expected: "auto, cpu, gpu" })
+            .ok_or_else(|| Error::Unknown {
+                what: "device",
+                given: text.into(),
+                expected: "auto, cpu, gpu",
+            })
     }
 }
 
 fn cpu() -> (Device, String) {
-    (Device::flex(), format!("CPU ({} threads)", rayon::current_num_threads()))
+    (
+        Device::flex(),
+        format!("CPU ({} threads)", rayon::current_num_threads()),
+    )
 }
 
 /// [`rank`] of a software renderer.
@@ -119,29 +126,8 @@ fn open(device: Device) -> Result<(Device, String)> {
             Err(error) => return Err(Error::NoGpu(error.to_string())),
         }
     }
-    let name = device.identity().map_or_else(|| "GPU".to_owned(), |identity| identity.name);
+    let name = device
+        .identity()
+        .map_or_else(|| "GPU".to_owned(), |identity| identity.name);
     Ok((device, name))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-    use super::*;
-    use crate::fused;
-
-    #[test]
-    fn the_processor_is_always_there() {
-        let (device, name) = DeviceChoice::Cpu.resolve().unwrap();
-        assert!(fused::is_fused(&device) && fused::is_fused(&device.autodiff()));
-        assert!(name.starts_with("CPU"));
-    }
-
-    #[test]
-    fn names_round_trip() {
-        for choice in DeviceChoice::ALL {
-            assert_eq!(choice.to_string().parse::<DeviceChoice>().unwrap(), choice);
-        }
-        let error = "tpu".parse::<DeviceChoice>().unwrap_err().to_string();
-        assert!(error.contains("tpu") && error.contains("auto, cpu, gpu"), "{error}");
-    }
 }

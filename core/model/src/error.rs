@@ -44,7 +44,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// Weights that do not belong to the configuration beside them.
-    #[error("weights do not match the configuration{}: {path}", describe(missing, unused, mismatched))]
+    #[error(
+        "weights do not match the configuration{}: {path}",
+        describe(missing, unused, mismatched)
+    )]
     Weights {
         /// Parameters of the model that the file lacks.
         missing: Vec<String>,
@@ -67,7 +70,11 @@ pub enum Error {
 
 fn describe(missing: &[String], unused: &[String], mismatched: &[String]) -> String {
     let mut text = String::new();
-    for (what, names) in [("missing", missing), ("unused", unused), ("different shape", mismatched)] {
+    for (what, names) in [
+        ("missing", missing),
+        ("unused", unused),
+        ("different shape", mismatched),
+    ] {
         if names.is_empty() {
             continue;
         }

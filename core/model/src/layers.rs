@@ -21,17 +21,33 @@ pub(crate) struct Init<'a> {
 
 impl<'a> Init<'a> {
     pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
-        Self { seed, path: String::new(), device }
+        Self {
+            seed,
+            path: String::new(),
+            device,
+        }
     }
 
     /// The part named `name` of the part this belongs to.
     pub(crate) fn at(&self, name: &str) -> Self {
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        Self { path, ..self.clone() }
+        let path = if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        };
+        Self {
+            path,
+            ..self.clone()
+        }
     }
 
     /// A parameter drawn from a normal distribution around 0.
-    pub(crate) fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+    pub(crate) fn normal<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        std: f64,
+    ) -> Param<Tensor<D>> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(fnv1a(&self.at(name).path));
         self.lazy(shape, move |count| {
@@ -43,7 +59,11 @@ impl<'a> Init<'a> {
     }
 
     /// A parameter whose elements are all `value`.
-    pub(crate) fn constant<const D: usize>(&self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+    pub(crate) fn constant<const D: usize>(
+        &self,
+        shape: [usize; D],
+        value: f32,
+    ) -> Param<Tensor<D>> {
         self.lazy(shape, move |count| vec![value; count])
     }
 
@@ -67,7 +87,11 @@ impl<'a> Init<'a> {
             move |device, require_grad| {
                 let data = TensorData::new(values(shape.iter().product()), shape);
                 let tensor = Tensor::from_data(data, device);
-                if require_grad { tensor.require_grad() } else { tensor }
+                if require_grad {
+                    tensor.require_grad()
+                } else {
+                    tensor
+                }
             },
             self.device.clone(),
             true,
@@ -120,20 +144,40 @@ impl Linear {
     }
 
     fn with_std(init: &Init, inputs: usize, outputs: usize, std: f64) -> Self {
-        Self { weight: init.normal("weight", [inputs, outputs], std), bias: init.constant([outputs], 0.0) }
+        Self {
+            weight: init.normal("weight", [inputs, outputs], std),
+            bias: init.constant([outputs], 0.0),
+        }
     }
 
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         fused::linear(x, self.weight.val(), self.bias.val())
     }
 
-    pub(crate) fn forward_add<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn forward_add<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        residual: Tensor<D>,
+    ) -> Tensor<D> {
         fused::linear_add(x, self.weight.val(), self.bias.val(), residual)
     }
 
     /// The map as a convolution over channels-last pictures; its inputs are `kernel² · channels`.
-    pub(crate) fn convolve(&self, x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
-        fused::convolution(x, self.weight.val(), self.bias.val(), kernel, stride, padding)
+    pub(crate) fn convolve(
+        &self,
+        x: Tensor<4>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Tensor<4> {
+        fused::convolution(
+            x,
+            self.weight.val(),
+            self.bias.val(),
+            kernel,
+            stride,
+            padding,
+        )
     }
 }
 
@@ -146,7 +190,10 @@ pub(crate) struct Norm {
 
 impl Norm {
     pub(crate) fn new(init: &Init, width: usize) -> Self {
-        Self { gamma: init.constant([width], 1.0), beta: init.constant([width], 0.0) }
+        Self {
+            gamma: init.constant([width], 1.0),
+            beta: init.constant([width], 0.0),
+        }
     }
 
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -163,15 +210,23 @@ pub(crate) struct Mlp {
 
 impl Mlp {
     pub(crate) fn new(init: &Init, inputs: usize, hidden: usize, outputs: usize) -> Self {
-        Self { up: Linear::new(&init.at("up"), inputs, hidden), down: Linear::new(&init.at("down"), hidden, outputs) }
+        Self {
+            up: Linear::new(&init.at("up"), inputs, hidden),
+            down: Linear::new(&init.at("down"), hidden, outputs),
+        }
     }
 
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         self.down.forward(fused::gelu(self.up.forward(x)))
     }
 
-    pub(crate) fn forward_add<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
-        self.down.forward_add(fused::gelu(self.up.forward(x)), residual)
+    pub(crate) fn forward_add<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        residual: Tensor<D>,
+    ) -> Tensor<D> {
+        self.down
+            .forward_add(fused::gelu(self.up.forward(x)), residual)
     }
 }
 
@@ -209,10 +264,19 @@ impl Block {
         watch: Option<&[usize]>,
     ) -> (Tensor<3>, Option<Tensor<4>>) {
         let qkv = self.qkv.forward(self.norm_attention.forward(x.clone()));
-        let rows = watch.map(|queries| fused::attention_rows(qkv.clone(), keep.clone(), self.heads, visible, queries));
+        let rows = watch.map(|queries| {
+            fused::attention_rows(qkv.clone(), keep.clone(), self.heads, visible, queries)
+        });
         let seen = fused::attention(qkv, keep, self.heads, visible);
-        let x = if visible.first == 0 { x } else { x.clone().slice_dim(1, visible.first..x.dims()[1]) };
+        let x = if visible.first == 0 {
+            x
+        } else {
+            x.clone().slice_dim(1, visible.first..x.dims()[1])
+        };
         let x = self.out.forward_add(seen, x);
-        (self.mlp.forward_add(self.norm_mlp.forward(x.clone()), x), rows)
+        (
+            self.mlp.forward_add(self.norm_mlp.forward(x.clone()), x),
+            rows,
+        )
     }
 }

@@ -23,7 +23,8 @@ mod vla;
 pub use batch::{Batch, ColourJitter, Inputs, Observation, Sample};
 pub use checkpoint::{CONFIG_FILE, WEIGHTS_FILE, load_config, load_model, save_model};
 pub use config::{
-    Attention, CameraConfig, DecoderConfig, Labels, Normaliser, Sequence, Size, Stem, VlaConfig, Vocabulary,
+    Attention, CameraConfig, DecoderConfig, Labels, Normaliser, Sequence, Size, Stem, VlaConfig,
+    Vocabulary,
 };
 pub use device::DeviceChoice;
 pub use error::{Error, Result};

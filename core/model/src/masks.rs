@@ -20,7 +20,10 @@ impl PatchMasks {
         let mut masks = Self {
             batch,
             grids: grids.to_vec(),
-            hidden: grids.iter().map(|grid| vec![false; batch * grid.len()]).collect(),
+            hidden: grids
+                .iter()
+                .map(|grid| vec![false; batch * grid.len()])
+                .collect(),
         };
         for frame in 0..batch {
             for ((hidden, grid), &budget) in masks.hidden.iter_mut().zip(grids).zip(budgets) {
@@ -70,7 +73,10 @@ impl PatchMasks {
 
     /// 1 for hidden patches, `[batch, patches, 1]`.
     pub(crate) fn hidden_patches(&self, camera: usize, device: &Device) -> Tensor<3> {
-        let values: Vec<f32> = self.hidden[camera].iter().map(|&hidden| f32::from(u8::from(hidden))).collect();
+        let values: Vec<f32> = self.hidden[camera]
+            .iter()
+            .map(|&hidden| f32::from(u8::from(hidden)))
+            .collect();
         let shape = [self.batch, self.grids[camera].len(), 1];
         Tensor::from_data(TensorData::new(values, shape), device)
     }

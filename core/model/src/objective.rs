@@ -2,7 +2,10 @@
 
 use crate::{AttentionRows, Batch, Error, Inputs, PatchMasks, Result, Vla, VlaConfig};
 use burn::{module::Module, tensor::Tensor};
-use grounding::{Budget, Grid, HeadId, HeadMaps, HeadSelection, MaskRule, QuerySelector, gaze, score_heads, select_heads};
+use grounding::{
+    Budget, Grid, HeadId, HeadMaps, HeadSelection, MaskRule, QuerySelector, gaze, score_heads,
+    select_heads,
+};
 use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,6 +13,10 @@ use std::{fmt, str::FromStr};
 
 /// Training objective; all of it is data, so that a run is described by its file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a run holds a handful of these, and a box would show in every pattern"
+)]
 pub enum Objective {
     /// The action loss alone.
     #[default]
@@ -103,14 +110,23 @@ impl FromStr for Objective {
 
     /// `action`, `mae:random` or `mae:selected`, everything else at its default.
     fn from_str(text: &str) -> Result<Self> {
-        let unknown =
-            || Error::Unknown { what: "objective", given: text.into(), expected: "action, mae:random, mae:selected" };
+        let unknown = || Error::Unknown {
+            what: "objective",
+            given: text.into(),
+            expected: "action, mae:random, mae:selected",
+        };
         if text == "action" {
             return Ok(Self::Action);
         }
         let source = text.strip_prefix("mae:").ok_or_else(unknown)?;
-        let source = MaskSource::ALL.into_iter().find(|s| s.name() == source).ok_or_else(unknown)?;
-        Ok(Self::Mae(MaeConfig { source, ..MaeConfig::default() }))
+        let source = MaskSource::ALL
+            .into_iter()
+            .find(|s| s.name() == source)
+            .ok_or_else(unknown)?;
+        Ok(Self::Mae(MaeConfig {
+            source,
+            ..MaeConfig::default()
+        }))
     }
 }
 
@@ -178,7 +194,13 @@ impl Criterion {
             }
             warmup_steps = (mae.warmup_share * total_steps as f64).ceil() as u64;
         }
-        Ok(Self { objective: objective.clone(), grids, budgets, warmup_steps, state: CriterionState::default() })
+        Ok(Self {
+            objective: objective.clone(),
+            grids,
+            budgets,
+            warmup_steps,
+            state: CriterionState::default(),
+        })
     }
 
     /// What is trained.
@@ -214,7 +236,12 @@ impl Criterion {
 
     /// Whether heads must be chosen before [`losses`](Self::losses) of `step`.
     pub fn calibration_due(&self, step: u64) -> bool {
-        let Objective::Mae(MaeConfig { source: MaskSource::Selected, reselect_every, .. }) = &self.objective else {
+        let Objective::Mae(MaeConfig {
+            source: MaskSource::Selected,
+            reselect_every,
+            ..
+        }) = &self.objective
+        else {
             return false;
         };
         step >= self.warmup_steps
@@ -235,7 +262,11 @@ impl Criterion {
         };
         let read_out = vla.config().sequence().read_out;
         let rows = vla.valid().forward_with_attention(frames, &[read_out]).1;
-        self.choose(&mae.selection.clone(), &vla.config().sequence().images, &rows)?;
+        self.choose(
+            &mae.selection.clone(),
+            &vla.config().sequence().images,
+            &rows,
+        )?;
         self.state.calibrated_at = Some(step);
         Ok(())
     }
@@ -255,7 +286,10 @@ impl Criterion {
             heads.push(match select_heads(&scores, selection) {
                 Ok(selected) => selected.heads,
                 Err(grounding::Error::NoHeads) => {
-                    tracing::warn!(camera, "no attention head passes the selection, masks stay as they were");
+                    tracing::warn!(
+                        camera,
+                        "no attention head passes the selection, masks stay as they were"
+                    );
                     self.state.heads.get(camera).cloned().unwrap_or_default()
                 }
                 Err(error) => return Err(error.into()),
@@ -270,30 +304,63 @@ impl Criterion {
     ///
     /// # Errors
     /// When a calibration is due and was left out, or the model does not fit.
-    pub fn losses(&self, vla: &Vla, batch: &Batch, step: u64, rng: &mut impl Rng) -> Result<Losses> {
+    pub fn losses(
+        &self,
+        vla: &Vla,
+        batch: &Batch,
+        step: u64,
+        rng: &mut impl Rng,
+    ) -> Result<Losses> {
         let Objective::Mae(mae) = &self.objective else {
             let logits = vla.forward(&batch.inputs).logits;
             let action = vla.action_loss(logits.clone(), batch);
-            return Ok(Losses { total: action.clone(), action, reconstruction: None, logits, sourced_share: 0.0 });
+            return Ok(Losses {
+                total: action.clone(),
+                action,
+                reconstruction: None,
+                logits,
+                sourced_share: 0.0,
+            });
         };
         if self.calibration_due(step) {
-            return Err(Error::Config(format!("heads must be chosen before step {step}")));
+            return Err(Error::Config(format!(
+                "heads must be chosen before step {step}"
+            )));
         }
         let mut masks = PatchMasks::random(batch.inputs.batch(), &self.grids, &self.budgets, rng);
         let sequence = vla.config().sequence();
         let selected = mae.source == MaskSource::Selected && step >= self.warmup_steps;
-        let (logits, sourced_share) = if selected && self.state.heads.iter().any(|heads| !heads.is_empty()) {
+        let (logits, sourced_share) = if selected
+            && self.state.heads.iter().any(|heads| !heads.is_empty())
+        {
             // The clean pass that the action loss needs anyway also says where the model looks.
             let (output, rows) = vla.forward_with_attention(&batch.inputs, &[sequence.read_out]);
-            let replaced = self.mask_by_attention(&mae.selection, &sequence.images, &rows, &mut masks)?;
-            (output.logits, replaced as f64 / (rows.batch * self.grids.len()) as f64)
+            let replaced =
+                self.mask_by_attention(&mae.selection, &sequence.images, &rows, &mut masks)?;
+            (
+                output.logits,
+                replaced as f64 / (rows.batch * self.grids.len()) as f64,
+            )
         } else {
-            (vla.forward(&batch.inputs).logits, if mae.source == MaskSource::Random { 1.0 } else { 0.0 })
+            (
+                vla.forward(&batch.inputs).logits,
+                if mae.source == MaskSource::Random {
+                    1.0
+                } else {
+                    0.0
+                },
+            )
         };
         let action = vla.action_loss(logits.clone(), batch);
         let reconstruction = vla.reconstruct(&batch.inputs, &masks)?.loss;
         let total = action.clone() + reconstruction.clone() * mae.weight as f32;
-        Ok(Losses { total, action, reconstruction: Some(reconstruction), logits, sourced_share })
+        Ok(Losses {
+            total,
+            action,
+            reconstruction: Some(reconstruction),
+            logits,
+            sourced_share,
+        })
     }
 
     /// Replaces masks by the region where the selected heads look; returns how many.
@@ -311,14 +378,20 @@ impl Criterion {
                 continue;
             }
             let rule = MaskRule::RegionBudget(Budget::Patches(self.budgets[camera]));
-            let selection = HeadSelection { mask: rule, dilate: 0, ..selection.clone() };
+            let selection = HeadSelection {
+                mask: rule,
+                dilate: 0,
+                ..selection.clone()
+            };
             let regions = (0..rows.batch)
                 .into_par_iter()
-                .map(|frame| match gaze(&head_maps(rows, frame, *grid, keys)?, heads, &selection) {
-                    Ok(gaze) => Ok(Some(gaze.mask.bits)),
-                    Err(grounding::Error::EmptyMap | grounding::Error::FlatMap) => Ok(None),
-                    Err(error) => Err(error),
-                })
+                .map(
+                    |frame| match gaze(&head_maps(rows, frame, *grid, keys)?, heads, &selection) {
+                        Ok(gaze) => Ok(Some(gaze.mask.bits)),
+                        Err(grounding::Error::EmptyMap | grounding::Error::FlatMap) => Ok(None),
+                        Err(error) => Err(error),
+                    },
+                )
                 .collect::<grounding::Result<Vec<_>>>()?;
             for (frame, region) in regions.into_iter().enumerate() {
                 if let Some(region) = region {
@@ -337,7 +410,12 @@ fn head_maps(
     grid: Grid,
     keys: &std::ops::Range<usize>,
 ) -> grounding::Result<HeadMaps> {
-    HeadMaps::new(grid, rows.layers, rows.heads, rows.map(frame, 0, keys.clone()))
+    HeadMaps::new(
+        grid,
+        rows.layers,
+        rows.heads,
+        rows.map(frame, 0, keys.clone()),
+    )
 }
 
 impl MaeConfig {
@@ -351,7 +429,10 @@ impl MaeConfig {
             return fail(format!("mask_share {} is not in (0, 1)", self.mask_share));
         }
         if !(0.0..=1.0).contains(&self.warmup_share) {
-            return fail(format!("warmup_share {} is not in [0, 1]", self.warmup_share));
+            return fail(format!(
+                "warmup_share {} is not in [0, 1]",
+                self.warmup_share
+            ));
         }
         if !(self.weight >= 0.0 && self.weight.is_finite()) {
             return fail(format!("weight {} of the reconstruction", self.weight));
@@ -359,11 +440,19 @@ impl MaeConfig {
         if self.reselect_every == 0 {
             return fail("reselect_every is 0".into());
         }
-        if !matches!(self.selection.query, QuerySelector::ReadOut | QuerySelector::Last) {
-            return fail("masks for training come from the read-out; the selection asks for another token".into());
+        if !matches!(
+            self.selection.query,
+            QuerySelector::ReadOut | QuerySelector::Last
+        ) {
+            return fail(
+                "masks for training come from the read-out; the selection asks for another token"
+                    .into(),
+            );
         }
         if self.selection.sinks.apply {
-            return fail("sink tokens are not measured during training; switch the sink filter off".into());
+            return fail(
+                "sink tokens are not measured during training; switch the sink filter off".into(),
+            );
         }
         Ok(self.selection.validate()?)
     }

@@ -34,7 +34,13 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.02, clip_norm: Some(1.0) }
+        Self {
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.02,
+            clip_norm: Some(1.0),
+        }
     }
 }
 
@@ -57,7 +63,11 @@ const FORMAT: &str = "gazelab-adamw/1";
 impl AdamW {
     /// An optimizer that has taken no step.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, step: 0, moments: BTreeMap::new() }
+        Self {
+            config,
+            step: 0,
+            moments: BTreeMap::new(),
+        }
     }
 
     /// Steps taken.
@@ -126,22 +136,34 @@ impl AdamW {
         let step = values.remove("step").unwrap_or_default();
         let whole = |v: f32| v >= 0.0 && v < (1u32 << 24) as f32 && v.fract() == 0.0;
         let [high, low] = step[..] else {
-            return Err(Error::Format { reason: "no step count".into(), path: path.into() });
+            return Err(Error::Format {
+                reason: "no step count".into(),
+                path: path.into(),
+            });
         };
         if !whole(high) || !whole(low) {
-            return Err(Error::Format { reason: "the step count is no number".into(), path: path.into() });
+            return Err(Error::Format {
+                reason: "the step count is no number".into(),
+                path: path.into(),
+            });
         }
         let device = vla.device().inner();
         let mut moments = BTreeMap::new();
         for (name, _) in parameters {
             let [first, second] = ["first", "second"].map(|which| {
-                let values = values.remove(&format!("{which}.{name}")).unwrap_or_default();
+                let values = values
+                    .remove(&format!("{which}.{name}"))
+                    .unwrap_or_default();
                 let count = values.len();
                 Tensor::from_data(TensorData::new(values, [count]), &device)
             });
             moments.insert(name, [first, second]);
         }
-        Ok(Self { config, step: ((high as u64) << 24) | low as u64, moments })
+        Ok(Self {
+            config,
+            step: ((high as u64) << 24) | low as u64,
+            moments,
+        })
     }
 }
 
@@ -171,12 +193,19 @@ fn global_norm(vla: &Vla, grads: &GradientsParams) -> f64 {
             }
         }
     }
-    let mut squares = Squares { grads, host: 0.0, device: Vec::new() };
+    let mut squares = Squares {
+        grads,
+        host: 0.0,
+        device: Vec::new(),
+    };
     vla.visit(&mut squares);
     let device: f64 = match squares.device.is_empty() {
         true => 0.0,
         // One transfer for all parameters.
-        false => Tensor::cat(squares.device, 0).into_data().iter::<f64>().sum(),
+        false => Tensor::cat(squares.device, 0)
+            .into_data()
+            .iter::<f64>()
+            .sum(),
     };
     (squares.host + device).sqrt()
 }
@@ -207,7 +236,11 @@ impl ModuleMapper for Update<'_> {
         let name = self.name.name();
         // Matrices of linear maps; not embeddings, positions, norms or biases.
         let decays = D == 2 && name.ends_with("weight");
-        let decay = if decays { self.lr * self.config.weight_decay } else { 0.0 };
+        let decay = if decays {
+            self.lr * self.config.weight_decay
+        } else {
+            0.0
+        };
         let (id, tensor, mapper): (ParamId, _, _) = param.consume();
         let autodiff = tensor.is_autodiff();
         let tensor = tensor.inner();
@@ -221,7 +254,11 @@ impl ModuleMapper for Update<'_> {
             self.update_plain(tensor, grad, moments, decay)
         };
         self.moments.insert(name, moments);
-        let tensor = if autodiff { tensor.autodiff().require_grad() } else { tensor };
+        let tensor = if autodiff {
+            tensor.autodiff().require_grad()
+        } else {
+            tensor
+        };
         Param::from_mapped_value(id, tensor, mapper)
     }
 }
@@ -240,7 +277,12 @@ impl Update<'_> {
         let g = dense(fused::primitive(grad));
         let mut m = dense(fused::primitive(first));
         let mut v = dense(fused::primitive(second));
-        let AdamWConfig { beta1, beta2, epsilon, .. } = self.config;
+        let AdamWConfig {
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        } = self.config;
         let (correction, scale, lr) = (self.correction, self.scale, self.lr);
         p.storage_mut::<f32>()
             .par_chunks_mut(RUN)
@@ -248,7 +290,18 @@ impl Update<'_> {
             .zip(m.storage_mut::<f32>().par_chunks_mut(RUN))
             .zip(v.storage_mut::<f32>().par_chunks_mut(RUN))
             .for_each(|(((p, g), m), v)| {
-                fused::adamw(p, g, m, v, [beta1, beta2], correction, scale, lr, decay, epsilon);
+                fused::adamw(
+                    p,
+                    g,
+                    m,
+                    v,
+                    [beta1, beta2],
+                    correction,
+                    scale,
+                    lr,
+                    decay,
+                    epsilon,
+                );
             });
         let moments = [m, v].map(Tensor::from_primitive::<Flex>);
         (Tensor::from_primitive::<Flex>(p), moments)
@@ -261,7 +314,12 @@ impl Update<'_> {
         [first, second]: [Tensor<1>; 2],
         decay: f32,
     ) -> (Tensor<D>, [Tensor<1>; 2]) {
-        let AdamWConfig { beta1, beta2, epsilon, .. } = self.config;
+        let AdamWConfig {
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        } = self.config;
         let shape = tensor.dims();
         let grad = grad.reshape([-1]) * self.scale;
         let first = first * beta1 + grad.clone() * (1.0 - beta1);

@@ -1,6 +1,9 @@
 //! A trained model at work: actions and attention for frames of a dataset.
 
-use crate::{AttentionRows, DeviceChoice, Inputs, Observation, Result, Vla, VlaConfig, Vocabulary, load_model};
+use crate::{
+    AttentionRows, DeviceChoice, Inputs, Observation, Result, Vla, VlaConfig, Vocabulary,
+    load_model,
+};
 use burn::{module::Module, tensor::Device};
 use grounding::{Capture, CaptureParts, Key, Query, TokenRole, View};
 use std::path::Path;
@@ -44,7 +47,11 @@ impl Policy {
     pub fn new(vla: Vla) -> Self {
         let vla = vla.valid();
         let name = format!("gazelab-{}", vla.config().size);
-        Self { device: vla.device(), vla, name }
+        Self {
+            device: vla.device(),
+            vla,
+            name,
+        }
     }
 
     /// What the model looks like.
@@ -94,7 +101,9 @@ impl Policy {
     /// When the observation does not fit the model.
     pub fn capture(&self, observation: &Observation) -> Result<Capture> {
         let mut captures = self.captures(std::slice::from_ref(observation))?;
-        captures.pop().ok_or_else(|| crate::Error::Input("no frame".into()))
+        captures
+            .pop()
+            .ok_or_else(|| crate::Error::Input("no frame".into()))
     }
 
     /// Attention of all layers and heads for each observation. Query tokens: every word of the second
@@ -133,7 +142,11 @@ impl Policy {
         let seen = words.len().max(1);
         let word = |place: usize| Key {
             token: words.get(place).cloned().unwrap_or_default(),
-            role: if place < seen { TokenRole::Text } else { TokenRole::Pad },
+            role: if place < seen {
+                TokenRole::Text
+            } else {
+                TokenRole::Pad
+            },
             ..Key::default()
         };
         let mut keys: Vec<Key> = (0..config.max_words).map(word).collect();
@@ -146,30 +159,50 @@ impl Policy {
             }));
         }
         keys.extend((0..config.max_words).map(word));
-        keys.push(Key { token: "state".into(), role: TokenRole::State, ..Key::default() });
-        keys.push(Key { token: "action".into(), role: TokenRole::Action, ..Key::default() });
+        keys.push(Key {
+            token: "state".into(),
+            role: TokenRole::State,
+            ..Key::default()
+        });
+        keys.push(Key {
+            token: "action".into(),
+            role: TokenRole::Action,
+            ..Key::default()
+        });
 
         // Padded words look at nothing worth keeping.
-        let kept: Vec<usize> =
-            (0..rows.queries.len()).filter(|&index| keys[rows.queries[index]].role != TokenRole::Pad).collect();
+        let kept: Vec<usize> = (0..rows.queries.len())
+            .filter(|&index| keys[rows.queries[index]].role != TokenRole::Pad)
+            .collect();
         let queries = kept
             .iter()
             .map(|&index| {
                 let Key { token, role, .. } = keys[rows.queries[index]].clone();
-                Query { position: rows.queries[index], token, role }
+                Query {
+                    position: rows.queries[index],
+                    token,
+                    role,
+                }
             })
             .collect();
         let attn = rows
             .frame(frame)
             .chunks_exact(rows.queries.len() * rows.keys)
-            .flat_map(|head| kept.iter().flat_map(|&index| &head[index * rows.keys..][..rows.keys]))
+            .flat_map(|head| {
+                kept.iter()
+                    .flat_map(|&index| &head[index * rows.keys..][..rows.keys])
+            })
             .copied()
             .collect();
         let views = config
             .cameras
             .iter()
             .zip(&observation.images)
-            .map(|(camera, image)| View { name: camera.name.clone(), width: image.width, height: image.height })
+            .map(|(camera, image)| View {
+                name: camera.name.clone(),
+                width: image.width,
+                height: image.height,
+            })
             .collect();
         debug_assert_eq!(keys.len(), sequence.len());
         Ok(Capture::new(CaptureParts {

@@ -1,7 +1,8 @@
 //! The small VLA: encoders, transformer, action head, and the decoder of masked patches.
 
 use crate::{
-    Attention, Batch, DecoderConfig, Error, Inputs, Labels, PatchMasks, Result, Sequence, Stem, VlaConfig,
+    Attention, Batch, DecoderConfig, Error, Inputs, Labels, PatchMasks, Result, Sequence, Stem,
+    VlaConfig,
     config::CameraConfig,
     fused::{self, Visibility},
     layers::{Block, Init, Linear, Mlp, Norm, sine_positions},
@@ -112,14 +113,20 @@ impl PatchEncoder {
                 channels = outputs;
             }
         }
-        let inputs = if stem == Stem::Conv { channels } else { patch * patch * 3 };
+        let inputs = if stem == Stem::Conv {
+            channels
+        } else {
+            patch * patch * 3
+        };
         let (rows, columns) = (grid.rows, grid.cols);
         Self {
             convolutions,
             project: Linear::new(&init.at("project"), inputs, width),
             norm: Norm::new(&init.at("norm"), width),
             // Full scale: with a tenth of it the prototype never found the objects.
-            position: init.values([grid.len(), width], move || sine_positions(rows, columns, width)),
+            position: init.values([grid.len(), width], move || {
+                sine_positions(rows, columns, width)
+            }),
             stem,
             patch,
         }
@@ -156,7 +163,11 @@ struct Decoder {
 
 impl Decoder {
     fn new(init: &Init, config: &VlaConfig, decoder: DecoderConfig) -> Self {
-        let DecoderConfig { width, blocks, norm_pix } = decoder;
+        let DecoderConfig {
+            width,
+            blocks,
+            norm_pix,
+        } = decoder;
         Self {
             mask_token: init.normal("mask_token", [1, config.width], 0.02),
             embed: Linear::new(&init.at("embed"), config.width, width),
@@ -164,11 +175,20 @@ impl Decoder {
                 .grids()
                 .into_iter()
                 .map(|grid| {
-                    init.values([grid.len(), width], move || sine_positions(grid.rows, grid.cols, width))
+                    init.values([grid.len(), width], move || {
+                        sine_positions(grid.rows, grid.cols, width)
+                    })
                 })
                 .collect(),
             blocks: (0..blocks)
-                .map(|index| Block::new(&init.at("blocks").at(&index.to_string()), width, width / 32, 4))
+                .map(|index| {
+                    Block::new(
+                        &init.at("blocks").at(&index.to_string()),
+                        width,
+                        width / 32,
+                        4,
+                    )
+                })
                 .collect(),
             norm: Norm::new(&init.at("norm"), width),
             pixels: config
@@ -191,7 +211,17 @@ impl Decoder {
         let mut x = self.embed.forward(x) + position.unsqueeze();
         let keep = Tensor::ones([batch, tokens], &x.device().without_autodiff());
         for block in &self.blocks {
-            x = block.forward(x, keep.clone(), Visibility { prefix: tokens, first: 0 }, None).0;
+            x = block
+                .forward(
+                    x,
+                    keep.clone(),
+                    Visibility {
+                        prefix: tokens,
+                        first: 0,
+                    },
+                    None,
+                )
+                .0;
         }
         let x = self.norm.forward(x);
         let mut start = 0;
@@ -227,7 +257,12 @@ impl Vla {
                 .iter()
                 .enumerate()
                 .map(|(index, camera)| {
-                    PatchEncoder::new(&init.at("cameras").at(&index.to_string()), camera, config.stem, width)
+                    PatchEncoder::new(
+                        &init.at("cameras").at(&index.to_string()),
+                        camera,
+                        config.stem,
+                        width,
+                    )
                 })
                 .collect(),
             state: Mlp::new(&init.at("state"), config.state_dim.max(1), width, width),
@@ -235,12 +270,23 @@ impl Vla {
             read_out: init.normal("read_out", [1, width], 0.02),
             blocks: (0..config.layers)
                 .map(|index| {
-                    Block::new(&init.at("blocks").at(&index.to_string()), width, config.heads, config.mlp_ratio)
+                    Block::new(
+                        &init.at("blocks").at(&index.to_string()),
+                        width,
+                        config.heads,
+                        config.mlp_ratio,
+                    )
                 })
                 .collect(),
             norm: Norm::new(&init.at("norm"), width),
-            head: Linear::new(&init.at("head"), width, config.chunk * config.action_dim * config.bins),
-            decoder: config.decoder.map(|decoder| Decoder::new(&init.at("decoder"), config, decoder)),
+            head: Linear::new(
+                &init.at("head"),
+                width,
+                config.chunk * config.action_dim * config.bins,
+            ),
+            decoder: config
+                .decoder
+                .map(|decoder| Decoder::new(&init.at("decoder"), config, decoder)),
             config: Arc::new(config.clone()),
         })
     }
@@ -262,7 +308,11 @@ impl Vla {
 
     /// Predicts actions and returns the attention of the tokens `queries` (positions in
     /// [`VlaConfig::sequence`]) in every layer and head. The weights carry no gradient.
-    pub fn forward_with_attention(&self, inputs: &Inputs, queries: &[usize]) -> (Output, AttentionRows) {
+    pub fn forward_with_attention(
+        &self,
+        inputs: &Inputs,
+        queries: &[usize],
+    ) -> (Output, AttentionRows) {
         let (output, layers) = self.predict(inputs, Some(queries));
         let (batch, keys) = (inputs.batch(), self.config.sequence().len());
         let per_layer = self.config.heads * queries.len() * keys;
@@ -270,7 +320,8 @@ impl Vla {
         for (layer, rows) in layers.iter().enumerate() {
             let rows: Vec<f32> = rows.to_data().iter::<f32>().collect();
             for (frame, rows) in rows.chunks_exact(per_layer.max(1)).enumerate() {
-                values[(frame * layers.len() + layer) * per_layer..][..per_layer].copy_from_slice(rows);
+                values[(frame * layers.len() + layer) * per_layer..][..per_layer]
+                    .copy_from_slice(rows);
             }
         }
         let rows = AttentionRows {
@@ -310,8 +361,13 @@ impl Vla {
         let keep = keep(inputs, sequence);
         let mut rows = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
-            let first = if index + 1 == self.blocks.len() { first } else { 0 };
-            let (next, watched) = block.forward(x, keep.clone(), Visibility { prefix, first }, watch);
+            let first = if index + 1 == self.blocks.len() {
+                first
+            } else {
+                0
+            };
+            let (next, watched) =
+                block.forward(x, keep.clone(), Visibility { prefix, first }, watch);
             x = next;
             rows.extend(watched);
         }
@@ -322,7 +378,10 @@ impl Vla {
     fn embed(&self, inputs: &Inputs, masks: Option<(&Decoder, &PatchMasks)>) -> Tensor<3> {
         let [batch, max_words] = inputs.words.dims();
         let width = self.config.width;
-        let words = self.words.val().select(0, inputs.words.clone().reshape([batch * max_words]));
+        let words = self
+            .words
+            .val()
+            .select(0, inputs.words.clone().reshape([batch * max_words]));
         let words = words.reshape([batch, max_words, width]);
         let mut tokens = vec![words.clone() + self.words_before.val().unsqueeze()];
         for (index, camera) in self.cameras.iter().enumerate() {
@@ -343,7 +402,12 @@ impl Vla {
         tokens.push(words + self.words_after.val().unsqueeze());
         let state = self.state.forward(inputs.state.clone()) + self.state_position.val();
         tokens.push(state.reshape([batch, 1, width]));
-        tokens.push(self.read_out.val().unsqueeze::<3>().expand([batch, 1, width]));
+        tokens.push(
+            self.read_out
+                .val()
+                .unsqueeze::<3>()
+                .expand([batch, 1, width]),
+        );
         Tensor::cat(tokens, 1)
     }
 
@@ -366,17 +430,21 @@ impl Vla {
         let bins = self.config.bins;
         let [batch, chunk, dim] = actions.dims();
         let shape = [batch, chunk, dim, bins];
-        let index = Tensor::<1, Int>::arange(0..bins as i64, &actions.device()).float().unsqueeze::<4>();
+        let index = Tensor::<1, Int>::arange(0..bins as i64, &actions.device())
+            .float()
+            .unsqueeze::<4>();
         // Place on the axis of bins: the centre of bin i is at i.
         let place = (actions + 1.0) * (bins as f32 / 2.0) - 0.5;
         match self.config.labels {
             Labels::Hard => {
                 let bin = (place + 0.5).floor().clamp(0.0, (bins - 1) as f32);
-                let distance: Tensor<4> = index.expand(shape) - bin.unsqueeze_dim::<4>(3).expand(shape);
+                let distance: Tensor<4> =
+                    index.expand(shape) - bin.unsqueeze_dim::<4>(3).expand(shape);
                 distance.abs().lower_elem(0.25).float()
             }
             Labels::Soft { sigma_bins } => {
-                let distance: Tensor<4> = index.expand(shape) - place.unsqueeze_dim::<4>(3).expand(shape);
+                let distance: Tensor<4> =
+                    index.expand(shape) - place.unsqueeze_dim::<4>(3).expand(shape);
                 activation::softmax(distance.square() * (-0.5 / (sigma_bins * sigma_bins)), 3)
             }
         }
@@ -387,9 +455,14 @@ impl Vla {
     pub fn decode(&self, logits: Tensor<4>) -> Tensor<3> {
         let bins = self.config.bins;
         let shape = logits.dims();
-        let index = Tensor::<1, Int>::arange(0..bins as i64, &logits.device()).float().unsqueeze::<4>();
+        let index = Tensor::<1, Int>::arange(0..bins as i64, &logits.device())
+            .float()
+            .unsqueeze::<4>();
         let mode = logits.clone().argmax(3).float().expand(shape);
-        let near = (index.clone().expand(shape) - mode).abs().lower_elem(2.5).float();
+        let near = (index.clone().expand(shape) - mode)
+            .abs()
+            .lower_elem(2.5)
+            .float();
         let weights = activation::softmax(logits, 3) * near;
         let centres = (index + 0.5) * (2.0 / bins as f32) - 1.0;
         let value = (weights.clone() * centres).sum_dim(3) / weights.sum_dim(3);
@@ -428,7 +501,10 @@ impl Vla {
             });
         }
         let error = error.ok_or_else(|| Error::Config("a model without cameras".into()))?;
-        Ok(Reconstruction { loss: error / pixels.max(1.0), patches })
+        Ok(Reconstruction {
+            loss: error / pixels.max(1.0),
+            patches,
+        })
     }
 
     /// What the decoder is to predict for one camera, `[batch, patches, patch² · 3]`.
@@ -445,7 +521,11 @@ impl Vla {
             .reshape([batch, rows, patch, columns, patch * channels])
             .swap_dims(2, 3)
             .reshape([batch, rows * columns, patch * patch * channels]);
-        if self.decoder.as_ref().is_some_and(|decoder| decoder.norm_pix) {
+        if self
+            .decoder
+            .as_ref()
+            .is_some_and(|decoder| decoder.norm_pix)
+        {
             let values = (patch * patch * channels) as f32;
             let centred = patches.clone() - patches.mean_dim(2);
             let variance = centred.clone().square().sum_dim(2) / (values - 1.0);
@@ -460,7 +540,15 @@ impl Vla {
 fn keep(inputs: &Inputs, sequence: &Sequence) -> Tensor<2> {
     let mask = inputs.word_mask.clone();
     let ones = |count| Tensor::ones([inputs.batch(), count], &mask.device());
-    Tensor::cat(vec![mask.clone(), ones(sequence.image().len()), mask.clone(), ones(2)], 1)
+    Tensor::cat(
+        vec![
+            mask.clone(),
+            ones(sequence.image().len()),
+            mask.clone(),
+            ones(2),
+        ],
+        1,
+    )
 }
 
 /// Subtracts the mean colour of each picture's visible pixels (`[batch, height, width, 1]`, 1 where
@@ -474,7 +562,11 @@ fn centre(image: Tensor<4>, visible: Option<Tensor<4>>) -> Tensor<4> {
             image - mean.reshape([batch, 1, 1, channels])
         }
         Some(visible) => {
-            let count = visible.clone().reshape([batch, height * width]).sum_dim(1).clamp_min(1.0);
+            let count = visible
+                .clone()
+                .reshape([batch, height * width])
+                .sum_dim(1)
+                .clamp_min(1.0);
             let mean = mean(image.clone() * visible.clone()).reshape([batch, 1, 1, channels])
                 / count.reshape([batch, 1, 1, 1]);
             (image - mean) * visible

@@ -1,5 +1,10 @@
 //! Files: the same bytes for the same model, the same model from the same bytes, and clear refusals.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -9,7 +14,8 @@ use burn::{
 };
 use common::{batch, config};
 use model::{
-    CONFIG_FILE, Criterion, DeviceChoice, MaeConfig, Objective, Policy, Vla, WEIGHTS_FILE, load_model,
+    CONFIG_FILE, Criterion, DeviceChoice, MaeConfig, Objective, Policy, Vla, WEIGHTS_FILE,
+    load_model,
     optim::{AdamW, AdamWConfig},
     save_model,
 };
@@ -25,7 +31,9 @@ fn steps(mut vla: Vla, optimizer: &mut AdamW, range: std::ops::Range<u64>) -> Vl
     let criterion = Criterion::new(&Objective::Action, vla.config(), 10).unwrap();
     for step in range {
         let batch = batch(vla.config(), 8, step, &Device::flex());
-        let losses = criterion.losses(&vla, &batch, step, &mut ChaCha8Rng::seed_from_u64(step)).unwrap();
+        let losses = criterion
+            .losses(&vla, &batch, step, &mut ChaCha8Rng::seed_from_u64(step))
+            .unwrap();
         let grads = GradientsParams::from_grads(losses.total.backward(), &vla);
         vla = optimizer.step(1e-3, vla, grads).0;
     }
@@ -37,26 +45,46 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     let device = Device::flex().autodiff();
     let dir = tempfile::tempdir().unwrap();
     let mut optimizer = AdamW::new(AdamWConfig::default());
-    let vla = steps(Vla::new(&config(), 3, &device).unwrap(), &mut optimizer, 0..4);
+    let vla = steps(
+        Vla::new(&config(), 3, &device).unwrap(),
+        &mut optimizer,
+        0..4,
+    );
     save_model(&vla, dir.path()).unwrap();
-    optimizer.save(&dir.path().join("optimizer.safetensors")).unwrap();
+    optimizer
+        .save(&dir.path().join("optimizer.safetensors"))
+        .unwrap();
     let straight = steps(vla, &mut optimizer, 4..8);
 
     let vla = load_model(dir.path(), &device).unwrap();
-    let mut resumed =
-        AdamW::load(AdamWConfig::default(), &dir.path().join("optimizer.safetensors"), &vla).unwrap();
+    let mut resumed = AdamW::load(
+        AdamWConfig::default(),
+        &dir.path().join("optimizer.safetensors"),
+        &vla,
+    )
+    .unwrap();
     assert_eq!(resumed.steps(), 4);
     let resumed_vla = steps(vla, &mut resumed, 4..8);
 
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for (dir, vla, optimizer) in [(&a, &straight, &optimizer), (&b, &resumed_vla, &resumed)] {
         save_model(vla, dir.path()).unwrap();
-        optimizer.save(&dir.path().join("optimizer.safetensors")).unwrap();
+        optimizer
+            .save(&dir.path().join("optimizer.safetensors"))
+            .unwrap();
     }
     for file in [WEIGHTS_FILE, CONFIG_FILE, "optimizer.safetensors"] {
-        assert_eq!(fs::read(a.path().join(file)).unwrap(), fs::read(b.path().join(file)).unwrap(), "{file}");
+        assert_eq!(
+            fs::read(a.path().join(file)).unwrap(),
+            fs::read(b.path().join(file)).unwrap(),
+            "{file}"
+        );
     }
-    assert!(fs::read_dir(a.path()).unwrap().all(|f| f.unwrap().path().extension().unwrap() != "partial"));
+    assert!(
+        fs::read_dir(a.path())
+            .unwrap()
+            .all(|f| f.unwrap().path().extension().unwrap() != "partial")
+    );
 }
 
 #[test]
@@ -68,15 +96,23 @@ fn policies_load_what_was_saved() {
     let policy = Policy::load(dir.path(), &DeviceChoice::Cpu).unwrap();
     assert_eq!(policy.config(), &config);
     let inputs = batch(&config, 2, 1, &Device::flex()).inputs;
-    assert_eq!(values(policy.vla().forward(&inputs).logits), values(vla.forward(&inputs).logits));
+    assert_eq!(
+        values(policy.vla().forward(&inputs).logits),
+        values(vla.forward(&inputs).logits)
+    );
 }
 
 #[test]
 fn damaged_and_foreign_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = |what: &str| {
-        let error = load_model(dir.path(), &Device::flex()).unwrap_err().to_string();
-        assert!(error.contains(dir.path().to_str().unwrap()), "{what}: {error}");
+        let error = load_model(dir.path(), &Device::flex())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(dir.path().to_str().unwrap()),
+            "{what}: {error}"
+        );
         error
     };
     assert!(error("nothing there").contains("model.json"));
@@ -95,15 +131,23 @@ fn damaged_and_foreign_files_are_named() {
     // Another width.
     fs::write(&json, config_text.replace("\"width\": 32", "\"width\": 64")).unwrap();
     let text = error("another shape");
-    assert!(text.contains("different shape") && text.contains("more"), "{text}");
+    assert!(
+        text.contains("different shape") && text.contains("more"),
+        "{text}"
+    );
     // More layers than the file has, then fewer.
     fs::write(&json, config_text.replace("\"layers\": 2", "\"layers\": 3")).unwrap();
     assert!(error("missing").contains("missing: blocks.2."));
     fs::write(&json, config_text.replace("\"layers\": 2", "\"layers\": 1")).unwrap();
     assert!(error("unused").contains("unused: blocks.1."));
     // A configuration that asks for far more memory than the file could fill.
-    fs::write(&json, config_text.replace("\"width\": 32", "\"width\": 8192").replace("\"layers\": 2", "\"layers\": 128"))
-        .unwrap();
+    fs::write(
+        &json,
+        config_text
+            .replace("\"width\": 32", "\"width\": 8192")
+            .replace("\"layers\": 2", "\"layers\": 128"),
+    )
+    .unwrap();
     assert!(error("huge").contains("different shape"));
     fs::write(&json, config_text.replace("\"heads\": 4", "\"heads\": 5")).unwrap();
     assert!(error("contradiction").contains("5 heads"));
@@ -119,9 +163,26 @@ fn an_optimizer_of_another_model_is_refused() {
     let path = dir.path().join("optimizer.safetensors");
     let device = Device::flex().autodiff();
     let mut optimizer = AdamW::new(AdamWConfig::default());
-    steps(Vla::new(&config(), 3, &device).unwrap(), &mut optimizer, 0..1);
+    steps(
+        Vla::new(&config(), 3, &device).unwrap(),
+        &mut optimizer,
+        0..1,
+    );
     optimizer.save(&path).unwrap();
-    let other = Vla::new(&model::VlaConfig { layers: 3, ..config() }, 3, &device).unwrap();
-    let error = AdamW::load(AdamWConfig::default(), &path, &other).unwrap_err().to_string();
-    assert!(error.contains("missing: first.blocks.2") && error.ends_with("optimizer.safetensors"), "{error}");
+    let other = Vla::new(
+        &model::VlaConfig {
+            layers: 3,
+            ..config()
+        },
+        3,
+        &device,
+    )
+    .unwrap();
+    let error = AdamW::load(AdamWConfig::default(), &path, &other)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("missing: first.blocks.2") && error.ends_with("optimizer.safetensors"),
+        "{error}"
+    );
 }

@@ -1,6 +1,11 @@
 //! The kernels against burn's own operations, against finite differences, and against themselves on
 //! another number of threads.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use burn::tensor::{Device, Tensor, TensorData};
 use model::fused::{self, Visibility, plain};
@@ -9,7 +14,9 @@ use rand_chacha::ChaCha8Rng;
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0f32)).collect();
+    let values = (0..shape.iter().product())
+        .map(|_| rng.random_range(-1.0..1.0f32))
+        .collect();
     Tensor::from_data(TensorData::new::<f32, _>(values, shape), &Device::flex())
 }
 
@@ -21,7 +28,10 @@ fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len(), "{what}");
     let scale = b.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
     for (index, (a, b)) in a.iter().zip(b).enumerate() {
-        assert!((a - b).abs() <= tolerance * scale, "{what}[{index}]: {a} against {b}, scale {scale}");
+        assert!(
+            (a - b).abs() <= tolerance * scale,
+            "{what}[{index}]: {a} against {b}, scale {scale}"
+        );
     }
 }
 
@@ -29,7 +39,11 @@ fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
 type Operation<'a> = &'a (dyn Fn(&[Tensor<1>], bool) -> Tensor<1> + Sync);
 
 /// Result and gradients of Σ weights · operation.
-fn gradients(inputs: &[Vec<f32>], operation: Operation, kernels: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
+fn gradients(
+    inputs: &[Vec<f32>],
+    operation: Operation,
+    kernels: bool,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
     let device = Device::flex().autodiff();
     let tensors: Vec<Tensor<1>> = inputs
         .iter()
@@ -38,7 +52,10 @@ fn gradients(inputs: &[Vec<f32>], operation: Operation, kernels: bool) -> (Vec<f
     let result = operation(&tensors, kernels);
     let weights = random([result.dims()[0]], 99).autodiff();
     let gradients = (result.clone() * weights).sum().backward();
-    let grads = tensors.iter().map(|t| t.grad(&gradients).map_or_else(Vec::new, values)).collect();
+    let grads = tensors
+        .iter()
+        .map(|t| t.grad(&gradients).map_or_else(Vec::new, values))
+        .collect();
     (values(result.inner()), grads)
 }
 
@@ -49,7 +66,11 @@ fn loss(inputs: &[Vec<f32>], operation: Operation) -> f64 {
         .collect();
     let result = values(operation(&tensors, true));
     let weights = values(random([result.len()], 99));
-    result.iter().zip(weights).map(|(r, w)| f64::from(*r) * f64::from(w)).sum()
+    result
+        .iter()
+        .zip(weights)
+        .map(|(r, w)| f64::from(*r) * f64::from(w))
+        .sum()
 }
 
 fn check(what: &str, inputs: &[Vec<f32>], operation: Operation) {
@@ -81,15 +102,32 @@ fn check(what: &str, inputs: &[Vec<f32>], operation: Operation) {
             loss(&inputs, operation)
         };
         let numeric = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));
-        let exact: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-        let scale: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        assert!((numeric - exact).abs() < 2e-3 * scale.max(1e-2), "{what}, input {index}: {numeric} against {exact}");
+        let exact: f64 = gradient
+            .iter()
+            .zip(&direction)
+            .map(|(g, d)| f64::from(*g) * f64::from(*d))
+            .sum();
+        let scale: f64 = gradient
+            .iter()
+            .map(|g| f64::from(*g).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            (numeric - exact).abs() < 2e-3 * scale.max(1e-2),
+            "{what}, input {index}: {numeric} against {exact}"
+        );
     }
     // On other numbers of threads, to the bit.
     for threads in [1, 3] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         let other = pool.install(|| gradients(inputs, operation, true));
-        assert!(other == (ours.clone(), our_grads.clone()), "{what} differs on {threads} threads");
+        assert!(
+            other == (ours.clone(), our_grads.clone()),
+            "{what} differs on {threads} threads"
+        );
     }
 }
 
@@ -101,24 +139,48 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
 fn linear() {
     // Both ways of splitting the weight gradient, with more rows than one task takes.
     for (rows, k, n) in [(301, 19, 33), (140, 70, 9), (5000, 7, 5)] {
-        let inputs = [values(random([rows * k], 1)), values(random([k * n], 2)), values(random([n], 3))];
-        check(&format!("linear {rows}×{k}×{n}"), &inputs, &|t, kernels| {
-            let x: Tensor<3> = t[0].clone().reshape([1, rows, k]);
-            let (w, b) = (t[1].clone().reshape([k, n]), t[2].clone());
-            flat(if kernels { fused::linear(x, w, b) } else { plain::linear(x, w, b) })
-        });
+        let inputs = [
+            values(random([rows * k], 1)),
+            values(random([k * n], 2)),
+            values(random([n], 3)),
+        ];
+        check(
+            &format!("linear {rows}×{k}×{n}"),
+            &inputs,
+            &|t, kernels| {
+                let x: Tensor<3> = t[0].clone().reshape([1, rows, k]);
+                let (w, b) = (t[1].clone().reshape([k, n]), t[2].clone());
+                flat(if kernels {
+                    fused::linear(x, w, b)
+                } else {
+                    plain::linear(x, w, b)
+                })
+            },
+        );
     }
 }
 
 #[test]
 fn linear_with_residual() {
     let (rows, k, n) = (150, 24, 40);
-    let inputs =
-        [values(random([rows * k], 1)), values(random([k * n], 2)), values(random([n], 3)), values(random([rows * n], 4))];
+    let inputs = [
+        values(random([rows * k], 1)),
+        values(random([k * n], 2)),
+        values(random([n], 3)),
+        values(random([rows * n], 4)),
+    ];
     check("linear_add", &inputs, &|t, kernels| {
-        let (x, w, b) = (t[0].clone().reshape([rows, k]), t[1].clone().reshape([k, n]), t[2].clone());
+        let (x, w, b) = (
+            t[0].clone().reshape([rows, k]),
+            t[1].clone().reshape([k, n]),
+            t[2].clone(),
+        );
         let residual: Tensor<2> = t[3].clone().reshape([rows, n]);
-        flat(if kernels { fused::linear_add(x, w, b, residual) } else { plain::linear(x, w, b) + residual })
+        flat(if kernels {
+            fused::linear_add(x, w, b, residual)
+        } else {
+            plain::linear(x, w, b) + residual
+        })
     });
 }
 
@@ -126,25 +188,42 @@ fn linear_with_residual() {
 fn gelu() {
     let inputs = [values(random([40_000], 1) * 4.0)];
     check("gelu", &inputs, &|t, kernels| {
-        if kernels { fused::gelu(t[0].clone()) } else { plain::gelu(t[0].clone()) }
+        if kernels {
+            fused::gelu(t[0].clone())
+        } else {
+            plain::gelu(t[0].clone())
+        }
     });
 }
 
 #[test]
 fn layer_norm() {
     for (rows, n) in [(300, 48), (7, 33)] {
-        let inputs = [values(random([rows * n], 1) * 3.0 + 5.0), values(random([n], 2)), values(random([n], 3))];
+        let inputs = [
+            values(random([rows * n], 1) * 3.0 + 5.0),
+            values(random([n], 2)),
+            values(random([n], 3)),
+        ];
         check("layer_norm", &inputs, &|t, kernels| {
             let (x, gamma, beta) = (t[0].clone().reshape([rows, n]), t[1].clone(), t[2].clone());
-            flat(if kernels { fused::layer_norm(x, gamma, beta) } else { plain::layer_norm(x, gamma, beta) })
+            flat(if kernels {
+                fused::layer_norm(x, gamma, beta)
+            } else {
+                plain::layer_norm(x, gamma, beta)
+            })
         });
     }
 }
 
 /// Padding in the middle of the first sample.
 fn keep(batch: usize, tokens: usize) -> Tensor<2> {
-    let keep = (0..batch * tokens).map(|i| if (2..5).contains(&i) { 0.0 } else { 1.0 }).collect();
-    Tensor::from_data(TensorData::new::<f32, _>(keep, [batch, tokens]), &Device::flex())
+    let keep = (0..batch * tokens)
+        .map(|i| if (2..5).contains(&i) { 0.0 } else { 1.0 })
+        .collect();
+    Tensor::from_data(
+        TensorData::new::<f32, _>(keep, [batch, tokens]),
+        &Device::flex(),
+    )
 }
 
 #[test]
@@ -153,15 +232,19 @@ fn attention() {
     let inputs = [values(random([batch * tokens * 3 * width], 1) * 2.0)];
     for (prefix, first) in [(0, 0), (30, 0), (37, 0), (30, 36), (0, 20)] {
         let visible = Visibility { prefix, first };
-        check(&format!("attention, {visible:?}"), &inputs, &|t, kernels| {
-            let qkv: Tensor<3> = t[0].clone().reshape([batch, tokens, 3 * width]);
-            let keep = keep(batch, tokens);
-            flat(if kernels {
-                fused::attention(qkv, keep, heads, visible)
-            } else {
-                plain::attention(qkv, keep, heads, visible)
-            })
-        });
+        check(
+            &format!("attention, {visible:?}"),
+            &inputs,
+            &|t, kernels| {
+                let qkv: Tensor<3> = t[0].clone().reshape([batch, tokens, 3 * width]);
+                let keep = keep(batch, tokens);
+                flat(if kernels {
+                    fused::attention(qkv, keep, heads, visible)
+                } else {
+                    plain::attention(qkv, keep, heads, visible)
+                })
+            },
+        );
     }
 }
 
@@ -180,14 +263,30 @@ fn attention_rows_are_the_weights_that_attention_uses() {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         }
         // Padding of the first sample gets nothing at all.
-        assert!(values(rows.clone().slice([0..1, 0..heads, 1..4, 2..5])).iter().all(|v| *v == 0.0));
+        assert!(
+            values(rows.clone().slice([0..1, 0..heads, 1..4, 2..5]))
+                .iter()
+                .all(|v| *v == 0.0)
+        );
         // Weights times values are what the whole operation returns for these tokens.
         let head = width / heads;
-        let v = qkv.clone().slice_dim(2, 2 * width..3 * width).reshape([batch, tokens, heads, head]).swap_dims(1, 2);
-        let expected = rows.matmul(v).swap_dims(1, 2).reshape([batch, queries.len(), width]);
+        let v = qkv
+            .clone()
+            .slice_dim(2, 2 * width..3 * width)
+            .reshape([batch, tokens, heads, head])
+            .swap_dims(1, 2);
+        let expected = rows
+            .matmul(v)
+            .swap_dims(1, 2)
+            .reshape([batch, queries.len(), width]);
         let index = Tensor::<1, burn::tensor::Int>::from_ints([0, 5, 31, 36], &Device::flex());
         let whole = fused::attention(qkv.clone(), keep, heads, visible).select(1, index);
-        close("attention from rows", &values(expected), &values(whole), 2e-6);
+        close(
+            "attention from rows",
+            &values(expected),
+            &values(whole),
+            2e-6,
+        );
     }
 }
 
@@ -200,15 +299,22 @@ fn convolution() {
             values(random([kernel * kernel * channels * outputs], 2)),
             values(random([outputs], 3)),
         ];
-        check(&format!("convolution {kernel}/{stride}"), &inputs, &|t, kernels| {
-            let x: Tensor<4> = t[0].clone().reshape([batch, height, width, channels]);
-            let (w, b) = (t[1].clone().reshape([kernel * kernel * channels, outputs]), t[2].clone());
-            flat(if kernels {
-                fused::convolution(x, w, b, kernel, stride, padding)
-            } else {
-                plain::convolution(x, w, b, kernel, stride, padding)
-            })
-        });
+        check(
+            &format!("convolution {kernel}/{stride}"),
+            &inputs,
+            &|t, kernels| {
+                let x: Tensor<4> = t[0].clone().reshape([batch, height, width, channels]);
+                let (w, b) = (
+                    t[1].clone().reshape([kernel * kernel * channels, outputs]),
+                    t[2].clone(),
+                );
+                flat(if kernels {
+                    fused::convolution(x, w, b, kernel, stride, padding)
+                } else {
+                    plain::convolution(x, w, b, kernel, stride, padding)
+                })
+            },
+        );
     }
 }
 

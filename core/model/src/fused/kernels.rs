@@ -113,7 +113,12 @@ fn sum(x: &[f32]) -> f32 {
 fn dot<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
     let mut lanes = [0f32; LANES];
     let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f32 = xs
+        .remainder()
+        .iter()
+        .zip(ys.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
     for (x, y) in xs.zip(ys) {
         for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
             *lane = fma::<FMA>(*x, *y, *lane);
@@ -126,7 +131,10 @@ fn dot<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
 fn max(x: &[f32]) -> f32 {
     let mut lanes = [f32::MIN; LANES];
     let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder().iter().fold(f32::MIN, |a, &b| if b > a { b } else { a });
+    let rest = chunks
+        .remainder()
+        .iter()
+        .fold(f32::MIN, |a, &b| if b > a { b } else { a });
     for chunk in chunks {
         for (lane, &value) in lanes.iter_mut().zip(chunk) {
             *lane = if value > *lane { value } else { *lane };
@@ -142,7 +150,11 @@ fn moments<const FMA: bool>(x: &[f32]) -> (f32, f32) {
     let mean = sum(x) * inverse;
     let mut lanes = [0f32; LANES];
     let chunks = x.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|v| (v - mean) * (v - mean)).sum();
+    let rest: f32 = chunks
+        .remainder()
+        .iter()
+        .map(|v| (v - mean) * (v - mean))
+        .sum();
     for chunk in chunks {
         for (lane, value) in lanes.iter_mut().zip(chunk) {
             let centred = value - mean;
@@ -298,7 +310,12 @@ simd! {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     /// erf by its Taylor series in f64, exact to the last digits for |x| < 5.
@@ -325,7 +342,10 @@ mod tests {
             let x = f64::from(x);
             let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
             assert!((f64::from(y) - x * phi(x)).abs() < 4e-7, "gelu({x}) = {y}");
-            assert!((f64::from(slope) - phi(x) - x * density).abs() < 1e-6, "gelu'({x}) = {slope}");
+            assert!(
+                (f64::from(slope) - phi(x) - x * density).abs() < 1e-6,
+                "gelu'({x}) = {slope}"
+            );
         }
     }
 
@@ -334,7 +354,10 @@ mod tests {
         for i in -8700..=8800 {
             let x = i as f32 / 100.0;
             let (ours, exact) = (f64::from(exp::<false>(x)), f64::from(x).exp());
-            assert!(((ours - exact) / exact).abs() < 5e-7, "exp({x}) = {ours}, exact {exact}");
+            assert!(
+                ((ours - exact) / exact).abs() < 5e-7,
+                "exp({x}) = {ours}, exact {exact}"
+            );
         }
         assert!(exp::<false>(f32::NAN).is_finite() || exp::<false>(f32::NAN).is_nan());
     }

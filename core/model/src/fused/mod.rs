@@ -36,7 +36,8 @@ pub fn is_fused(device: &Device) -> bool {
         // Recomputing activations is not implemented here; the plain path does it.
         DispatchDevice::Autodiff(inner) => {
             matches!(**inner, DispatchDevice::Flex(_))
-                && inner.gradient_checkpointing_strategy() == burn::backend::GradientCheckpointingStrategy::Disabled
+                && inner.gradient_checkpointing_strategy()
+                    == burn::backend::GradientCheckpointingStrategy::Disabled
         }
         _ => false,
     }
@@ -57,15 +58,31 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
     if !is_fused(&weight.device()) {
         return plain::linear(x, weight, bias);
     }
-    run(ops::Linear, [Input::new(x), Input::new(weight), Input::new(bias)])
+    run(
+        ops::Linear,
+        [Input::new(x), Input::new(weight), Input::new(bias)],
+    )
 }
 
 /// x · weight + bias + residual.
-pub fn linear_add<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>, residual: Tensor<D>) -> Tensor<D> {
+pub fn linear_add<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    residual: Tensor<D>,
+) -> Tensor<D> {
     if !is_fused(&weight.device()) {
         return plain::linear(x, weight, bias) + residual;
     }
-    run(ops::Linear, [Input::new(x), Input::new(weight), Input::new(bias), Input::new(residual)])
+    run(
+        ops::Linear,
+        [
+            Input::new(x),
+            Input::new(weight),
+            Input::new(bias),
+            Input::new(residual),
+        ],
+    )
 }
 
 /// Exact GELU, x Φ(x).
@@ -81,7 +98,10 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
     if !is_fused(&gamma.device()) {
         return plain::layer_norm(x, gamma, beta);
     }
-    run(ops::LayerNorm, [Input::new(x), Input::new(gamma), Input::new(beta)])
+    run(
+        ops::LayerNorm,
+        [Input::new(x), Input::new(gamma), Input::new(beta)],
+    )
 }
 
 /// Multi-head attention. `qkv` is `[batch, tokens, 3 · width]` (queries, keys, values), `keep` is
@@ -124,12 +144,23 @@ pub fn convolution(
     if !is_fused(&weight.device()) {
         return plain::convolution(x, weight, bias, kernel, stride, padding);
     }
-    let windows: Tensor<4> = run(ops::Unfold { kernel, stride, padding }, [Input::new(x)]);
+    let windows: Tensor<4> = run(
+        ops::Unfold {
+            kernel,
+            stride,
+            padding,
+        },
+        [Input::new(x)],
+    );
     linear(windows, weight, bias)
 }
 
 fn op(heads: usize, visible: Visibility) -> ops::Attention {
-    ops::Attention { heads, prefix: visible.prefix, first: visible.first }
+    ops::Attention {
+        heads,
+        prefix: visible.prefix,
+        first: visible.first,
+    }
 }
 
 type Tracked = burn::backend::tensor::FloatTensor<Autodiff<Flex>>;
@@ -165,14 +196,24 @@ impl Input {
     }
 }
 
-#[expect(clippy::expect_used, reason = "callers have asked `is_fused`, so the backend is known")]
+#[expect(
+    clippy::expect_used,
+    reason = "callers have asked `is_fused`, so the backend is known"
+)]
 pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
-    tensor.try_into_primitive::<Flex>().expect("a tensor of the CPU backend")
+    tensor
+        .try_into_primitive::<Flex>()
+        .expect("a tensor of the CPU backend")
 }
 
-#[expect(clippy::expect_used, reason = "callers have asked `is_fused`, so the backend is known")]
+#[expect(
+    clippy::expect_used,
+    reason = "callers have asked `is_fused`, so the backend is known"
+)]
 fn tracked<const D: usize>(tensor: Tensor<D>) -> Tracked {
-    tensor.try_into_primitive::<Autodiff<Flex>>().expect("a tensor of the CPU backend with gradients")
+    tensor
+        .try_into_primitive::<Autodiff<Flex>>()
+        .expect("a tensor of the CPU backend with gradients")
 }
 
 /// Runs an operation, and records it where an input carries gradients.
@@ -187,7 +228,9 @@ where
     let result = op.forward(inputs.each_ref().map(|input| input.primitive()));
     let prepared = Step(op).prepare::<NoCheckpointing>(inputs.each_ref().map(|input| input.node()));
     let result = match prepared.compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(inputs.map(|input| input.into_primitive()), result),
+        OpsKind::Tracked(prepared) => {
+            prepared.finish(inputs.map(|input| input.into_primitive()), result)
+        }
         OpsKind::UnTracked(prepared) => prepared.finish(result),
     };
     Tensor::from_primitive::<Autodiff<Flex>>(result)

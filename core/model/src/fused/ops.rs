@@ -15,7 +15,12 @@ pub(super) trait Op<const N: usize>: Clone + Debug + Send + 'static {
     fn forward(&self, inputs: [&FlexTensor; N]) -> FlexTensor;
 
     /// Gradients of those inputs that are `wanted`, from the gradient of the result.
-    fn backward(&self, inputs: [FlexTensor; N], gradient: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N];
+    fn backward(
+        &self,
+        inputs: [FlexTensor; N],
+        gradient: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
 }
 
 /// Elements per task of an elementwise loop.
@@ -44,7 +49,11 @@ fn shape(tensor: &FlexTensor) -> Vec<usize> {
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(Shape::from(shape.to_vec())),
+        DType::F32,
+    )
 }
 
 /// Length of the last dimension and number of rows before it.
@@ -82,16 +91,26 @@ struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     fn new(data: &'a [f32], row: usize) -> Self {
-        Self { data, row, column: 1 }
+        Self {
+            data,
+            row,
+            column: 1,
+        }
     }
 
     /// The transposed matrix; its data starts where this one's does.
     fn transposed(data: &'a [f32], row: usize) -> Self {
-        Self { data, row: 1, column: row }
+        Self {
+            data,
+            row: 1,
+            column: row,
+        }
     }
 
     fn reaches(&self, rows: usize, columns: usize) -> bool {
-        rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
+        rows == 0
+            || columns == 0
+            || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
     }
 }
 
@@ -106,11 +125,21 @@ fn matmul_add(extents: [usize; 3], out: &mut [f32], stride: usize, a: Matrix, b:
 }
 
 /// The product behind both; `add` reads `out`, which must then be initialised.
-fn product([m, n, k]: [usize; 3], out: &mut [MaybeUninit<f32>], stride: usize, add: bool, a: Matrix, b: Matrix) {
+fn product(
+    [m, n, k]: [usize; 3],
+    out: &mut [MaybeUninit<f32>],
+    stride: usize,
+    add: bool,
+    a: Matrix,
+    b: Matrix,
+) {
     if m == 0 || n == 0 {
         return;
     }
-    assert!((m - 1) * stride + n <= out.len() && a.reaches(m, k) && b.reaches(k, n), "matrix product out of bounds");
+    assert!(
+        (m - 1) * stride + n <= out.len() && a.reaches(m, k) && b.reaches(k, n),
+        "matrix product out of bounds"
+    );
     // SAFETY: all three matrices lie within their slices (checked above), `out` is borrowed mutably and
     // so overlaps neither factor. One thread: the caller splits the work.
     unsafe {
@@ -140,7 +169,11 @@ fn product([m, n, k]: [usize; 3], out: &mut [MaybeUninit<f32>], stride: usize, a
 
 /// The sum of vectors of `len` values that `make` computes for consecutive slabs of the `rows` rows (first
 /// row, row after the last). The slabs depend on `rows` alone and are added in their order.
-fn sum_of_slabs(rows: usize, len: usize, make: impl Fn(usize, usize) -> Vec<f32> + Sync) -> Vec<f32> {
+fn sum_of_slabs(
+    rows: usize,
+    len: usize,
+    make: impl Fn(usize, usize) -> Vec<f32> + Sync,
+) -> Vec<f32> {
     let slab = rows.div_ceil(8).clamp(256, 4096);
     let parts: Vec<Vec<f32>> = (0..rows.div_ceil(slab).max(1))
         .into_par_iter()
@@ -149,11 +182,14 @@ fn sum_of_slabs(rows: usize, len: usize, make: impl Fn(usize, usize) -> Vec<f32>
     let mut parts = parts.into_iter();
     let mut total = parts.next().unwrap_or_else(|| vec![0f32; len]);
     let rest: Vec<Vec<f32>> = parts.collect();
-    total.par_chunks_mut(ELEMENTS).enumerate().for_each(|(chunk, total)| {
-        for part in &rest {
-            kernels::add_rows(&part[chunk * ELEMENTS..][..total.len()], total);
-        }
-    });
+    total
+        .par_chunks_mut(ELEMENTS)
+        .enumerate()
+        .for_each(|(chunk, total)| {
+            for part in &rest {
+                kernels::add_rows(&part[chunk * ELEMENTS..][..total.len()], total);
+            }
+        });
     total
 }
 
@@ -162,7 +198,12 @@ fn sum_of_slabs(rows: usize, len: usize, make: impl Fn(usize, usize) -> Vec<f32>
 pub(super) struct Linear;
 
 impl Linear {
-    fn run(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, residual: Option<&FlexTensor>) -> FlexTensor {
+    fn run(
+        x: &FlexTensor,
+        weight: &FlexTensor,
+        bias: &FlexTensor,
+        residual: Option<&FlexTensor>,
+    ) -> FlexTensor {
         let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
         let residual = residual.map(dense);
         let (count, k) = rows(&x);
@@ -170,25 +211,36 @@ impl Linear {
         let (xs, ws, bs) = (values(&x), values(&weight), values(&bias));
         let step = rows_per_task(count);
         let write = |out: &mut [MaybeUninit<f32>]| {
-            out.par_chunks_mut(step * n).enumerate().for_each(|(task, out)| {
-                let start = task * step;
-                match &residual {
-                    Some(residual) => {
-                        let residual = &values(residual)[start * n..][..out.len()];
-                        for (out, residual) in out.chunks_exact_mut(n).zip(residual.chunks_exact(n)) {
-                            for ((out, residual), bias) in out.iter_mut().zip(residual).zip(bs) {
-                                out.write(residual + bias);
+            out.par_chunks_mut(step * n)
+                .enumerate()
+                .for_each(|(task, out)| {
+                    let start = task * step;
+                    match &residual {
+                        Some(residual) => {
+                            let residual = &values(residual)[start * n..][..out.len()];
+                            for (out, residual) in
+                                out.chunks_exact_mut(n).zip(residual.chunks_exact(n))
+                            {
+                                for ((out, residual), bias) in out.iter_mut().zip(residual).zip(bs)
+                                {
+                                    out.write(residual + bias);
+                                }
                             }
                         }
+                        None => out.chunks_exact_mut(n).for_each(|out| {
+                            out.write_copy_of_slice(bs);
+                        }),
                     }
-                    None => out.chunks_exact_mut(n).for_each(|out| {
-                        out.write_copy_of_slice(bs);
-                    }),
-                }
-                // SAFETY: both ways wrote every row.
-                let out = unsafe { out.assume_init_mut() };
-                matmul_add([out.len() / n, n, k], out, n, Matrix::new(&xs[start * k..], k), Matrix::new(ws, n));
-            });
+                    // SAFETY: both ways wrote every row.
+                    let out = unsafe { out.assume_init_mut() };
+                    matmul_add(
+                        [out.len() / n, n, k],
+                        out,
+                        n,
+                        Matrix::new(&xs[start * k..], k),
+                        Matrix::new(ws, n),
+                    );
+                });
         };
         // SAFETY: the tasks write all rows.
         let out = unsafe { filled(count * n, write) };
@@ -212,17 +264,22 @@ impl Linear {
         let dx = wanted[0].then(|| {
             let step = rows_per_task(count);
             let write = |dx: &mut [MaybeUninit<f32>]| {
-                dx.par_chunks_mut(step * k).enumerate().for_each(|(task, dx)| {
-                    let g = Matrix::new(&gs[task * step * n..], n);
-                    matmul([dx.len() / k, k, n], dx, k, g, Matrix::transposed(ws, n));
-                });
+                dx.par_chunks_mut(step * k)
+                    .enumerate()
+                    .for_each(|(task, dx)| {
+                        let g = Matrix::new(&gs[task * step * n..], n);
+                        matmul([dx.len() / k, k, n], dx, k, g, Matrix::transposed(ws, n));
+                    });
             };
             // SAFETY: the products cover all rows.
             tensor(unsafe { filled(count * k, write) }, &shape(&x))
         });
         let dw = wanted[1].then(|| {
             let dw = sum_of_slabs(count, k * n, |start, end| {
-                let (x, g) = (Matrix::transposed(&xs[start * k..], k), Matrix::new(&gs[start * n..], n));
+                let (x, g) = (
+                    Matrix::transposed(&xs[start * k..], k),
+                    Matrix::new(&gs[start * n..], n),
+                );
                 // SAFETY: the product covers the matrix.
                 unsafe { filled(k * n, |dw| matmul([k, n, end - start], dw, n, x, g)) }
             });
@@ -287,16 +344,25 @@ impl Op<1> for Gelu {
         let x = dense(x);
         let xs = values(&x);
         let write = |out: &mut [MaybeUninit<f32>]| {
-            out.par_chunks_mut(ELEMENTS).zip(xs.par_chunks(ELEMENTS)).for_each(|(out, x)| kernels::gelu(x, out));
+            out.par_chunks_mut(ELEMENTS)
+                .zip(xs.par_chunks(ELEMENTS))
+                .for_each(|(out, x)| kernels::gelu(x, out));
         };
         // SAFETY: the kernel writes one value per value of `x`.
         tensor(unsafe { filled(xs.len(), write) }, &shape(&x))
     }
 
-    fn backward(&self, [x]: [FlexTensor; 1], gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+    fn backward(
+        &self,
+        [x]: [FlexTensor; 1],
+        gradient: FlexTensor,
+        _: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
         let (x, mut g) = (dense(&x), reuse(gradient));
         let chunks = g.storage_mut::<f32>().par_chunks_mut(ELEMENTS);
-        chunks.zip(values(&x).par_chunks(ELEMENTS)).for_each(|(g, x)| kernels::gelu_backward(x, g));
+        chunks
+            .zip(values(&x).par_chunks(ELEMENTS))
+            .for_each(|(g, x)| kernels::gelu_backward(x, g));
         [Some(g)]
     }
 }
@@ -344,7 +410,11 @@ impl Op<3> for LayerNorm {
             kernels::add_rows(part_gamma, &mut d_gamma);
             kernels::add_rows(part_beta, &mut d_beta);
         }
-        [Some(g), Some(tensor(d_gamma, &[n])), Some(tensor(d_beta, &[n]))]
+        [
+            Some(g),
+            Some(tensor(d_gamma, &[n])),
+            Some(tensor(d_beta, &[n])),
+        ]
     }
 }
 
@@ -384,23 +454,30 @@ impl Attention {
     }
 
     /// Post-softmax weights of the given query tokens, `[batch, heads, queries, tokens]`.
-    pub(super) fn rows(&self, qkv: &FlexTensor, keep: &FlexTensor, queries: &[usize]) -> FlexTensor {
+    pub(super) fn rows(
+        &self,
+        qkv: &FlexTensor,
+        keep: &FlexTensor,
+        queries: &[usize],
+    ) -> FlexTensor {
         let (qkv, keep) = (dense(qkv), dense(keep));
         let (batch, tokens, width, head, scale) = self.extents(&qkv);
         let (xs, keeps) = (values(&qkv), values(&keep));
         let mut out = vec![0f32; batch * self.heads * queries.len() * tokens];
         let per_sample = self.heads * queries.len() * tokens;
-        out.par_chunks_mut(per_sample.max(1)).enumerate().for_each(|(b, out)| {
-            let x = &xs[b * tokens * 3 * width..][..tokens * 3 * width];
-            let keep = &keeps[b * tokens..][..tokens];
-            for (index, row) in out.chunks_exact_mut(tokens).enumerate() {
-                let (h, query) = (index / queries.len(), queries[index % queries.len()]);
-                let q = Matrix::new(&x[query * 3 * width + h * head..], 3 * width);
-                let keys = Matrix::transposed(&x[width + h * head..], 3 * width);
-                matmul([1, tokens, head], overwrite(row), tokens, q, keys);
-                kernels::softmax(row, keep, query, self.prefix, scale);
-            }
-        });
+        out.par_chunks_mut(per_sample.max(1))
+            .enumerate()
+            .for_each(|(b, out)| {
+                let x = &xs[b * tokens * 3 * width..][..tokens * 3 * width];
+                let keep = &keeps[b * tokens..][..tokens];
+                for (index, row) in out.chunks_exact_mut(tokens).enumerate() {
+                    let (h, query) = (index / queries.len(), queries[index % queries.len()]);
+                    let q = Matrix::new(&x[query * 3 * width + h * head..], 3 * width);
+                    let keys = Matrix::transposed(&x[width + h * head..], 3 * width);
+                    matmul([1, tokens, head], overwrite(row), tokens, q, keys);
+                    kernels::softmax(row, keep, query, self.prefix, scale);
+                }
+            });
         tensor(out, &[batch, self.heads, queries.len(), tokens])
     }
 }
@@ -412,21 +489,29 @@ impl Op<2> for Attention {
         let (stride, queries) = (3 * width, tokens - self.first);
         let (xs, keeps) = (values(&qkv), values(&keep));
         let write = |out: &mut [MaybeUninit<f32>]| {
-            out.par_chunks_mut(queries * width).enumerate().for_each(|(b, out)| {
-                let x = &xs[b * tokens * stride..][..tokens * stride];
-                let keep = &keeps[b * tokens..][..tokens];
-                for h in 0..self.heads {
-                    let q = &x[self.first * stride + h * head..];
-                    let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
-                    with_scores(queries * tokens, |p, _| {
-                        let keys = Matrix::transposed(k, stride);
-                        matmul([queries, tokens, head], overwrite(p), tokens, Matrix::new(q, stride), keys);
-                        kernels::softmax(p, keep, self.first, self.prefix, scale);
-                        let (p, v) = (Matrix::new(p, tokens), Matrix::new(v, stride));
-                        matmul([queries, head, tokens], &mut out[h * head..], width, p, v);
-                    });
-                }
-            });
+            out.par_chunks_mut(queries * width)
+                .enumerate()
+                .for_each(|(b, out)| {
+                    let x = &xs[b * tokens * stride..][..tokens * stride];
+                    let keep = &keeps[b * tokens..][..tokens];
+                    for h in 0..self.heads {
+                        let q = &x[self.first * stride + h * head..];
+                        let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
+                        with_scores(queries * tokens, |p, _| {
+                            let keys = Matrix::transposed(k, stride);
+                            matmul(
+                                [queries, tokens, head],
+                                overwrite(p),
+                                tokens,
+                                Matrix::new(q, stride),
+                                keys,
+                            );
+                            kernels::softmax(p, keep, self.first, self.prefix, scale);
+                            let (p, v) = (Matrix::new(p, tokens), Matrix::new(v, stride));
+                            matmul([queries, head, tokens], &mut out[h * head..], width, p, v);
+                        });
+                    }
+                });
         };
         // SAFETY: the heads lie side by side, so their products cover every row.
         let out = unsafe { filled(batch * queries * width, write) };
@@ -444,39 +529,65 @@ impl Op<2> for Attention {
         let (stride, queries) = (3 * width, tokens - self.first);
         let (xs, keeps, gs) = (values(&qkv), values(&keep), values(&gradient));
         let write = |out: &mut [MaybeUninit<f32>]| {
-            out.par_chunks_mut(tokens * stride).enumerate().for_each(|(b, out)| {
-                let x = &xs[b * tokens * stride..][..tokens * stride];
-                let keep = &keeps[b * tokens..][..tokens];
-                let g = &gs[b * queries * width..][..queries * width];
-                // Nothing was computed from the queries before `first`.
-                for row in out.chunks_exact_mut(stride).take(self.first) {
-                    row[..width].fill(MaybeUninit::new(0.0));
-                }
-                for h in 0..self.heads {
-                    let first = self.first * stride + h * head;
-                    let q = &x[first..];
-                    let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
-                    let g = &g[h * head..];
-                    with_scores(queries * tokens, |p, d| {
-                        // The weights are computed again: cheaper than keeping them for every layer.
-                        let keys = Matrix::transposed(k, stride);
-                        matmul([queries, tokens, head], overwrite(p), tokens, Matrix::new(q, stride), keys);
-                        kernels::softmax(p, keep, self.first, self.prefix, scale);
-                        // dP = g·vᵀ, dV = Pᵀ·g
-                        let v = Matrix::transposed(v, stride);
-                        matmul([queries, tokens, head], overwrite(d), tokens, Matrix::new(g, width), v);
-                        let dv = &mut out[2 * width + h * head..];
-                        let (pt, g) = (Matrix::transposed(p, tokens), Matrix::new(g, width));
-                        matmul([tokens, head, queries], dv, stride, pt, g);
-                        // dQ = dS·k, dK = dSᵀ·q
-                        kernels::softmax_backward(p, d, tokens, scale);
-                        let (ds, dst) = (Matrix::new(d, tokens), Matrix::transposed(d, tokens));
-                        matmul([queries, head, tokens], &mut out[first..], stride, ds, Matrix::new(k, stride));
-                        let dk = &mut out[width + h * head..];
-                        matmul([tokens, head, queries], dk, stride, dst, Matrix::new(q, stride));
-                    });
-                }
-            });
+            out.par_chunks_mut(tokens * stride)
+                .enumerate()
+                .for_each(|(b, out)| {
+                    let x = &xs[b * tokens * stride..][..tokens * stride];
+                    let keep = &keeps[b * tokens..][..tokens];
+                    let g = &gs[b * queries * width..][..queries * width];
+                    // Nothing was computed from the queries before `first`.
+                    for row in out.chunks_exact_mut(stride).take(self.first) {
+                        row[..width].fill(MaybeUninit::new(0.0));
+                    }
+                    for h in 0..self.heads {
+                        let first = self.first * stride + h * head;
+                        let q = &x[first..];
+                        let (k, v) = (&x[width + h * head..], &x[2 * width + h * head..]);
+                        let g = &g[h * head..];
+                        with_scores(queries * tokens, |p, d| {
+                            // The weights are computed again: cheaper than keeping them for every layer.
+                            let keys = Matrix::transposed(k, stride);
+                            matmul(
+                                [queries, tokens, head],
+                                overwrite(p),
+                                tokens,
+                                Matrix::new(q, stride),
+                                keys,
+                            );
+                            kernels::softmax(p, keep, self.first, self.prefix, scale);
+                            // dP = g·vᵀ, dV = Pᵀ·g
+                            let v = Matrix::transposed(v, stride);
+                            matmul(
+                                [queries, tokens, head],
+                                overwrite(d),
+                                tokens,
+                                Matrix::new(g, width),
+                                v,
+                            );
+                            let dv = &mut out[2 * width + h * head..];
+                            let (pt, g) = (Matrix::transposed(p, tokens), Matrix::new(g, width));
+                            matmul([tokens, head, queries], dv, stride, pt, g);
+                            // dQ = dS·k, dK = dSᵀ·q
+                            kernels::softmax_backward(p, d, tokens, scale);
+                            let (ds, dst) = (Matrix::new(d, tokens), Matrix::transposed(d, tokens));
+                            matmul(
+                                [queries, head, tokens],
+                                &mut out[first..],
+                                stride,
+                                ds,
+                                Matrix::new(k, stride),
+                            );
+                            let dk = &mut out[width + h * head..];
+                            matmul(
+                                [tokens, head, queries],
+                                dk,
+                                stride,
+                                dst,
+                                Matrix::new(q, stride),
+                            );
+                        });
+                    }
+                });
         };
         // SAFETY: dQ from `first` on, dK and dV cover their thirds of every row; the rest of dQ is cleared.
         let out = unsafe { filled(batch * tokens * stride, write) };
@@ -528,7 +639,11 @@ impl Unfold {
             }
             let x = (left + from as isize) as usize;
             let window = (line * self.kernel + from) * channels;
-            copy(window, (y as usize * width + x) * channels, (to - from) * channels);
+            copy(
+                window,
+                (y as usize * width + x) * channels,
+                (to - from) * channels,
+            );
         }
     }
 }
@@ -542,25 +657,32 @@ impl Op<1> for Unfold {
         let window = self.kernel * self.kernel * channels;
         let xs = values(&x);
         let write = |out: &mut [MaybeUninit<f32>]| {
-            out.par_chunks_mut(columns * window).enumerate().for_each(|(line, out)| {
-                let (b, row) = (line / rows, line % rows);
-                let x = &xs[b * height * width * channels..][..height * width * channels];
-                for (column, out) in out.chunks_exact_mut(window).enumerate() {
-                    if self.sticks_out([height, width], [row, column]) {
-                        out.fill(MaybeUninit::new(0.0));
+            out.par_chunks_mut(columns * window)
+                .enumerate()
+                .for_each(|(line, out)| {
+                    let (b, row) = (line / rows, line % rows);
+                    let x = &xs[b * height * width * channels..][..height * width * channels];
+                    for (column, out) in out.chunks_exact_mut(window).enumerate() {
+                        if self.sticks_out([height, width], [row, column]) {
+                            out.fill(MaybeUninit::new(0.0));
+                        }
+                        self.runs([height, width, channels], [row, column], |to, from, len| {
+                            out[to..to + len].write_copy_of_slice(&x[from..from + len]);
+                        });
                     }
-                    self.runs([height, width, channels], [row, column], |to, from, len| {
-                        out[to..to + len].write_copy_of_slice(&x[from..from + len]);
-                    });
-                }
-            });
+                });
         };
         // SAFETY: a window that lies inside is covered by its runs, any other is cleared first.
         let out = unsafe { filled(batch * rows * columns * window, write) };
         tensor(out, &[batch, rows, columns, window])
     }
 
-    fn backward(&self, [x]: [FlexTensor; 1], gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+    fn backward(
+        &self,
+        [x]: [FlexTensor; 1],
+        gradient: FlexTensor,
+        _: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
         let gradient = dense(&gradient);
         let shape = shape(&x);
         let [batch, height, width, channels] = [shape[0], shape[1], shape[2], shape[3]];
@@ -568,14 +690,20 @@ impl Op<1> for Unfold {
         let window = self.kernel * self.kernel * channels;
         let gs = values(&gradient);
         let mut out = vec![0f32; batch * height * width * channels];
-        out.par_chunks_mut(height * width * channels).enumerate().for_each(|(b, out)| {
-            let g = &gs[b * rows * columns * window..][..rows * columns * window];
-            for (place, g) in g.chunks_exact(window).enumerate() {
-                self.runs([height, width, channels], [place / columns, place % columns], |from, to, len| {
-                    kernels::add_rows(&g[from..from + len], &mut out[to..to + len]);
-                });
-            }
-        });
+        out.par_chunks_mut(height * width * channels)
+            .enumerate()
+            .for_each(|(b, out)| {
+                let g = &gs[b * rows * columns * window..][..rows * columns * window];
+                for (place, g) in g.chunks_exact(window).enumerate() {
+                    self.runs(
+                        [height, width, channels],
+                        [place / columns, place % columns],
+                        |from, to, len| {
+                            kernels::add_rows(&g[from..from + len], &mut out[to..to + len]);
+                        },
+                    );
+                }
+            });
         [Some(tensor(out, &shape))]
     }
 }

@@ -31,19 +31,38 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
 fn split(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
     let [batch, tokens, width] = qkv.dims();
     let head = width / 3 / heads;
-    let parts = qkv.reshape([batch, tokens, 3, heads, head]).permute([2, 0, 3, 1, 4]);
-    std::array::from_fn(|part| parts.clone().slice([part..part + 1]).reshape([batch, heads, tokens, head]))
+    let parts = qkv
+        .reshape([batch, tokens, 3, heads, head])
+        .permute([2, 0, 3, 1, 4]);
+    std::array::from_fn(|part| {
+        parts
+            .clone()
+            .slice_dim(0, part..part + 1)
+            .reshape([batch, heads, tokens, head])
+    })
 }
 
 /// Weights of the tokens `queries`, `[batch, heads, queries, tokens]`.
-fn weights(q: Tensor<4>, k: Tensor<4>, keep: Tensor<2>, prefix: usize, queries: Tensor<1, Int>) -> Tensor<4> {
+fn weights(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    keep: Tensor<2>,
+    prefix: usize,
+    queries: Tensor<1, Int>,
+) -> Tensor<4> {
     let [batch, _, tokens, head] = k.dims();
     let [count] = queries.dims();
     let scores = q.matmul(k.swap_dims(2, 3)) / (head as f32).sqrt();
     let key = Tensor::<1, Int>::arange(0..tokens as i64, &scores.device()).reshape([1, tokens]);
-    let behind: Tensor<2, Bool> = key.clone().expand([count, tokens]).lower_equal(queries.reshape([count, 1]).expand([count, tokens]));
+    let behind: Tensor<2, Bool> = key
+        .clone()
+        .expand([count, tokens])
+        .lower_equal(queries.reshape([count, 1]).expand([count, tokens]));
     let before = key.lower_elem(prefix as i64).expand([count, tokens]);
-    let hidden = behind.bool_or(before).bool_not().reshape([1, 1, count, tokens]);
+    let hidden = behind
+        .bool_or(before)
+        .bool_not()
+        .reshape([1, 1, count, tokens]);
     let padding = keep.lower_elem(0.5).reshape([batch, 1, 1, tokens]);
     let shape = scores.dims();
     let hidden = hidden.expand(shape).bool_or(padding.expand(shape));
@@ -57,7 +76,9 @@ pub fn attention(qkv: Tensor<3>, keep: Tensor<2>, heads: usize, visible: Visibil
     let q = q.slice_dim(2, visible.first..tokens);
     let queries = Tensor::arange(visible.first as i64..tokens as i64, &q.device());
     let result = weights(q, k, keep, visible.prefix, queries).matmul(v);
-    result.swap_dims(1, 2).reshape([batch, tokens - visible.first, width / 3])
+    result
+        .swap_dims(1, 2)
+        .reshape([batch, tokens - visible.first, width / 3])
 }
 
 /// See [`attention_rows`](super::attention_rows).
@@ -71,7 +92,13 @@ pub fn attention_rows(
     let [q, k, _] = split(qkv, heads);
     let queries: Vec<i32> = queries.iter().map(|&query| query as i32).collect();
     let queries = Tensor::<1, Int>::from_ints(queries.as_slice(), &q.device());
-    weights(q.select(2, queries.clone()), k, keep, visible.prefix, queries)
+    weights(
+        q.select(2, queries.clone()),
+        k,
+        keep,
+        visible.prefix,
+        queries,
+    )
 }
 
 /// See [`convolution`](super::convolution).
@@ -85,7 +112,9 @@ pub fn convolution(
 ) -> Tensor<4> {
     let channels = x.dims()[3];
     let outputs = weight.dims()[1];
-    let weight = weight.reshape([kernel, kernel, channels, outputs]).permute([3, 2, 0, 1]);
+    let weight = weight
+        .reshape([kernel, kernel, channels, outputs])
+        .permute([3, 2, 0, 1]);
     let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
     module::conv2d(x.permute([0, 3, 1, 2]), weight, Some(bias), options).permute([0, 2, 3, 1])
 }

@@ -3,8 +3,8 @@
 
 use episode::Image;
 use model::{
-    Attention, Batch, CameraConfig, ColourJitter, Labels, Normaliser, Observation, Sample, Size, Stem, VlaConfig,
-    Vocabulary,
+    Attention, Batch, CameraConfig, ColourJitter, Labels, Normaliser, Observation, Sample, Size,
+    Stem, VlaConfig, Vocabulary,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,7 +12,12 @@ use std::sync::Arc;
 
 /// Two cameras of 4×4 and 2×2 patches, two layers.
 pub fn config() -> VlaConfig {
-    let camera = |name: &str, side: u32| CameraConfig { name: name.into(), width: side, height: side, patch: 4 };
+    let camera = |name: &str, side: u32| CameraConfig {
+        name: name.into(),
+        width: side,
+        height: side,
+        patch: 4,
+    };
     VlaConfig {
         format: VlaConfig::FORMAT.into(),
         size: Size::Nano,
@@ -30,8 +35,14 @@ pub fn config() -> VlaConfig {
         bins: 16,
         labels: Labels::Soft { sigma_bins: 1.5 },
         attention: Attention::Prefix,
-        state_norm: Normaliser { low: vec![0.0; 3], high: vec![2.0; 3] },
-        action_norm: Normaliser { low: vec![-2.0, 0.0], high: vec![2.0, 10.0] },
+        state_norm: Normaliser {
+            low: vec![0.0; 3],
+            high: vec![2.0; 3],
+        },
+        action_norm: Normaliser {
+            low: vec![-2.0, 0.0],
+            high: vec![2.0, 10.0],
+        },
         decoder: None,
     }
 }
@@ -50,7 +61,11 @@ pub fn samples(count: usize, seed: u64) -> Vec<Sample> {
                 }
             }
             let gripper = Image::filled(8, 8, [rng.random(), rng.random(), rng.random()]);
-            let instruction = if rng.random() { "pick up the red cube" } else { "pick up the blue cube" };
+            let instruction = if rng.random() {
+                "pick up the red cube"
+            } else {
+                "pick up the blue cube"
+            };
             let target = [x as f32 / 6.0 - 1.0, y as f32 / 1.2];
             Sample {
                 observation: Observation {
