@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Difficulty {
-    /// Objects in the `object` suite, 2 to 6. With 4 they are two colours times two shapes, so that each shares its
-    /// shape with one other and its colour with another and none stands out without the instruction.
+    /// Objects in the `object` suite, 2 to 6: the first of two colours times two shapes. With 3, one shares its colour
+    /// and one its shape with the third, so that no single word finds every target.
     pub candidates: usize,
     /// Fewest and most identical cubes in the `spatial` suite, within 2 to 4.
     pub cubes: [usize; 2],
@@ -45,7 +45,7 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            candidates: 4,
+            candidates: 3,
             cubes: [2, 3],
             goal_objects: 2,
             goal_containers: 2,

@@ -182,7 +182,7 @@ impl Generated {
         Ok(Self::new(spec.parse()?))
     }
 
-    /// Plays every episode once, on all threads, to know its length: thousands of episodes a second and core.
+    /// Plays every episode once, on all threads, to know its length: hundreds of episodes a second and core.
     pub fn new(recipe: Recipe) -> Self {
         let traces: Vec<Arc<Trace>> = (0..recipe.episodes)
             .into_par_iter()

@@ -139,8 +139,10 @@ impl Clone for Physics {
 
 impl Physics {
     pub(crate) fn new(scene: &Scene) -> Self {
-        let mut parameters = IntegrationParameters::default();
-        parameters.dt = 1.0 / (FPS as f32 * SUBSTEPS as f32);
+        let parameters = IntegrationParameters {
+            dt: 1.0 / (FPS as f32 * SUBSTEPS as f32),
+            ..IntegrationParameters::default()
+        };
         let mut bodies = RigidBodySet::new();
         let mut colliders = ColliderSet::new();
 

@@ -365,12 +365,10 @@ impl Scene {
     }
 }
 
+type Looks = (Kind, Colour);
+
 /// Kinds and colours of the objects and of the containers of one scene, in random order.
-fn cast(
-    suite: Suite,
-    difficulty: &Difficulty,
-    rng: &mut ChaCha8Rng,
-) -> (Vec<(Kind, Colour)>, Vec<(Kind, Colour)>) {
+fn cast(suite: Suite, difficulty: &Difficulty, rng: &mut ChaCha8Rng) -> (Vec<Looks>, Vec<Looks>) {
     let mut colours = Colour::NAMED;
     colours.shuffle(rng);
     let mut shapes = Kind::SHAPES;

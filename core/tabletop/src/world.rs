@@ -148,7 +148,8 @@ impl World {
         let [ax, ay, az, grip] = action;
         let keep = |wanted: f32, present: f32| if wanted.is_finite() { wanted } else { present };
         let waypoint = Vec3::new(keep(ax, x), keep(ay, y), keep(az, z));
-        self.physics.advance(waypoint, !(grip < 0.0));
+        let close = grip < 0.0;
+        self.physics.advance(waypoint, !close);
         self.steps += 1;
         self.note_mistakes();
     }
