@@ -419,15 +419,15 @@ fn uses(column: &Column, arm: usize) -> bool {
     column.content.map().is_some() && (column.arm == arm || minus)
 }
 
-/// The view of a capture that shows a camera: the one of its name, or the only one.
+/// The view of a capture that shows a camera: the one of its name. A single view without a name fits any camera.
 fn view(capture: &Capture, camera: &str) -> Result<usize, String> {
     let views = capture.grid_views();
-    let named = views
-        .iter()
-        .find(|&&v| capture.views.get(v).is_some_and(|v| v.name == camera));
+    let name = |view: usize| capture.views.get(view).map_or("", |v| v.name.as_str());
+    let named = views.iter().find(|&&v| name(v) == camera);
     match (named, views.as_slice()) {
-        (Some(&view), _) | (None, &[view]) => Ok(view),
+        (Some(&view), _) => Ok(view),
         (None, [view, ..]) if camera.is_empty() => Ok(*view),
+        (None, &[view]) if name(view).is_empty() => Ok(view),
         (None, views) => {
             let names: Vec<&str> = views
                 .iter()
