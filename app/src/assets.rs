@@ -20,9 +20,18 @@ pub struct Demo {
 pub fn folder() -> Option<PathBuf> {
     let named = std::env::var_os(VARIABLE).map(PathBuf::from);
     let executable = std::env::current_exe().ok();
-    let beside = executable.iter().flat_map(|exe| exe.ancestors().skip(1).take(4).map(|dir| dir.join("assets")));
+    let beside = executable.iter().flat_map(|exe| {
+        exe.ancestors()
+            .skip(1)
+            .take(4)
+            .map(|dir| dir.join("assets"))
+    });
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
-    named.into_iter().chain(beside).chain([source]).find(|dir| dir.join("demo").is_dir() || dir.join("fonts").is_dir())
+    named
+        .into_iter()
+        .chain(beside)
+        .chain([source])
+        .find(|dir| dir.join("demo").is_dir() || dir.join("fonts").is_dir())
 }
 
 /// The demo, when it ships with this program.

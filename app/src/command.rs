@@ -117,6 +117,8 @@ pub enum Command {
     StopRun,
     /// Look through the latest checkpoint of the chosen run.
     InspectRun,
+    /// Choose a folder to watch for runs.
+    ChooseRunFolder,
     // View
     /// The command palette.
     ShowPalette,
@@ -205,8 +207,6 @@ pub enum Command {
     },
     /// Ask something of one run.
     SetWish(PathBuf, training::Wish),
-    /// Ask for a folder to watch for runs.
-    ChooseRunFolder,
     /// Watch this folder for runs.
     AddRunFolder(PathBuf),
     /// Look at a run through its latest checkpoint.
@@ -334,6 +334,7 @@ impl Command {
             C::PauseRun,
             C::StopRun,
             C::InspectRun,
+            C::ChooseRunFolder,
             C::ShowPalette,
             C::ToggleFullscreen,
             C::ZoomIn,
@@ -627,6 +628,12 @@ impl Command {
                 M::Run,
                 "Inspect run",
                 "Show the attention of the chosen run's latest checkpoint",
+                None,
+            ),
+            C::ChooseRunFolder => (
+                M::Run,
+                "Watch folder…",
+                "Choose a folder; runs in it appear by themselves, wherever they train",
                 None,
             ),
             C::ShowPalette => (

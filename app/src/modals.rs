@@ -174,7 +174,10 @@ fn shortcuts_ui(ui: &mut egui::Ui) -> bool {
     egui::ScrollArea::vertical()
         .max_height(120.0 * SPACE)
         .show(ui, |ui| {
-            ui.columns(2, |columns| {
+            // The bar of the scroll area floats over its right edge.
+        ui.set_width(ui.available_width() - 4.0 * SPACE);
+        ui.spacing_mut().item_spacing.x = 8.0 * SPACE;
+        ui.columns(2, |columns| {
                 for (index, menu) in Menu::ALL.into_iter().enumerate() {
                     // Two columns of about the same height.
                     let ui = &mut columns[usize::from(index >= 3)];
@@ -189,7 +192,7 @@ fn shortcuts_ui(ui: &mut egui::Ui) -> bool {
                     }
                     crate::widgets::section(ui, menu.label());
                     for (label, shortcut) in bound {
-                        let keys = ui.ctx().format_shortcut(&shortcut);
+                        let keys = crate::widgets::shortcut_text(ui.ctx(), &shortcut);
                         crate::widgets::fact(ui, label, keys);
                     }
                 }

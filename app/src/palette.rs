@@ -130,7 +130,7 @@ fn row_ui(ui: &mut egui::Ui, command: &Command, state: &WorkbenchState, chosen: 
     }));
     row.with_layout(Layout::right_to_left(Align::Center), |ui| {
         if let Some(shortcut) = info.shortcut {
-            let text = ui.ctx().format_shortcut(&shortcut);
+            let text = crate::widgets::shortcut_text(ui.ctx(), &shortcut);
             ui.label(RichText::new(text).small().color(if chosen {
                 color
             } else {

@@ -326,7 +326,7 @@ fn visuals(t: &Tokens, base: Visuals) -> Visuals {
         color: Color32::from_black_alpha(70),
     };
     visuals.slider_trailing_fill = true;
-    visuals.handle_shape = HandleShape::Circle;
+    visuals.handle_shape = HandleShape::Rect { aspect_ratio: 0.5 };
     visuals.text_cursor.stroke = Stroke::new(2.0, t.accent);
     visuals.indent_has_left_vline = false;
     visuals.striped = false;

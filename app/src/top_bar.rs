@@ -69,7 +69,7 @@ fn menu_ui(ui: &mut Ui, context: &mut PaneContext<'_>, menu: Menu) {
             egui::Button::new(info.label)
         };
         if let Some(shortcut) = info.shortcut {
-            let keys = ui.ctx().format_shortcut(&shortcut);
+            let keys = widgets::shortcut_text(ui.ctx(), &shortcut);
             button = button.shortcut_text(RichText::new(keys).color(theme::tokens(ui).text_weak));
         }
         let shown = ui.add_enabled_ui(why_disabled.is_none(), |ui| {
@@ -132,7 +132,7 @@ fn palette_chip(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let keys = command
         .info()
         .and_then(|info| info.shortcut)
-        .map(|s| ui.ctx().format_shortcut(&s))
+        .map(|s| widgets::shortcut_text(ui.ctx(), &s))
         .unwrap_or_default();
     let response = chip(ui, &keys, theme::tokens(ui).text_weak, None);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Command palette"));

@@ -166,7 +166,7 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
     let (rect, response) = ui.allocate_exact_size(CARD, Sense::click());
     let response = match card.command.info() {
         Some(info) => response.on_hover_text(match info.shortcut {
-            Some(shortcut) => format!("{}\n{}", info.help, ui.ctx().format_shortcut(&shortcut)),
+            Some(shortcut) => format!("{}\n{}", info.help, crate::widgets::shortcut_text(ui.ctx(), &shortcut)),
             None => info.help.to_owned(),
         }),
         None => response,
@@ -348,7 +348,7 @@ fn below_ui(ui: &mut Ui, recent: &[Recent], state: &WorkbenchState, commands: &m
                     }
                     if let Some(shortcut) = info.shortcut {
                         ui.label(
-                            RichText::new(ui.ctx().format_shortcut(&shortcut))
+                            RichText::new(crate::widgets::shortcut_text(ui.ctx(), &shortcut))
                                 .small()
                                 .weak(),
                         );

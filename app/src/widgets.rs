@@ -25,7 +25,7 @@ pub fn empty_state(
     let top = ((ui.available_height() - height) * 0.42).max(0.0);
     egui::ScrollArea::vertical()
         .id_salt("empty state")
-        .auto_shrink(false)
+        .auto_shrink([false, true])
         .show(ui, |ui| {
             ui.add_space(top);
             let inner = ui.vertical_centered(|ui| {
@@ -155,7 +155,7 @@ pub fn command_tooltip(
     let Some(info) = command.info() else {
         return response;
     };
-    let shortcut = info.shortcut.map(|s| response.ctx.format_shortcut(&s));
+    let shortcut = info.shortcut.map(|s| shortcut_text(&response.ctx, &s));
     match why_disabled {
         Some(why) => response.on_disabled_hover_text(why),
         None => response.on_hover_ui(|ui| {
@@ -234,6 +234,31 @@ pub fn plot_label(position: &egui_plot::HoverPosition<'_>) -> Option<String> {
             position.x, position.y
         )),
         _ => None,
+    }
+}
+
+/// Keys as they stand on a keyboard: `Ctrl+K`, `←`, `[`.
+pub fn shortcut_text(context: &egui::Context, shortcut: &egui::KeyboardShortcut) -> String {
+    let key = shortcut.logical_key;
+    let shown = match key {
+        egui::Key::OpenBracket => "[",
+        egui::Key::CloseBracket => "]",
+        egui::Key::OpenCurlyBracket => "{",
+        egui::Key::CloseCurlyBracket => "}",
+        egui::Key::Comma => ",",
+        egui::Key::Period => ".",
+        egui::Key::Plus => "+",
+        egui::Key::Minus => "−",
+        egui::Key::ArrowLeft => "←",
+        egui::Key::ArrowRight => "→",
+        egui::Key::ArrowUp => "↑",
+        egui::Key::ArrowDown => "↓",
+        key => key.name(),
+    };
+    let modifiers = context.format_modifiers(shortcut.modifiers);
+    match modifiers.as_str() {
+        "" => shown.to_owned(),
+        modifiers => format!("{modifiers}+{shown}"),
     }
 }
 

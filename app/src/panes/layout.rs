@@ -43,9 +43,9 @@ pub fn default_tree() -> Tree<PaneKind> {
         children: panes.iter().map(|p| Node::Pane(*p)).collect(),
     };
     let root = Node::Row(vec![
-        (0.17, tabs(&[P::Sources])),
+        (0.16, tabs(&[P::Sources])),
         (
-            0.83,
+            0.84,
             Node::Column(vec![
                 (
                     0.74,
@@ -53,8 +53,8 @@ pub fn default_tree() -> Tree<PaneKind> {
                         (
                             0.64,
                             Node::Column(vec![
-                                (0.60, tabs(&[P::Trajectory, P::Attention, P::Runs])),
-                                (0.40, tabs(&[P::Heads])),
+                                (0.62, tabs(&[P::Trajectory, P::Attention, P::Runs])),
+                                (0.38, tabs(&[P::Heads])),
                             ]),
                         ),
                         (

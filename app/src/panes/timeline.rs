@@ -359,6 +359,7 @@ fn plot_ui(ui: &mut Ui, context: &mut PaneContext<'_>, signal: &Signal<'_>, step
         .allow_double_click_reset(false)
         .set_margin_fraction(Vec2::new(0.01, 0.08))
         .show_grid([false, true])
+        .grid_spacing(egui::Rangef::new(8.0, 80.0))
         .y_axis_min_width(8.0 * SPACE)
         .include_x(1.0)
         .include_x(steps as f64)

@@ -176,7 +176,8 @@ fn options() -> ron::Options {
 impl Session {
     /// Whether a path names a session file, by its ending.
     pub fn is_session(path: &Path) -> bool {
-        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("ron"))
+        path.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("ron"))
     }
 
     /// Reads a session.
@@ -187,7 +188,10 @@ impl Session {
         let text = read(path)?;
         let version = version_of(&text, path)?;
         if version > FORMAT_VERSION {
-            return Err(Error::Newer { path: path.to_owned(), found: version });
+            return Err(Error::Newer {
+                path: path.to_owned(),
+                found: version,
+            });
         }
         let mut session: Self = options().from_str(&text).map_err(|e| syntax(path, e))?;
         session.version = FORMAT_VERSION;
@@ -203,22 +207,39 @@ impl Session {
     /// When the folder cannot be written to, or when the file exists and was written by a newer version, which would
     /// lose what this version does not know.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let io = |source| Error::Io { verb: "write", path: path.to_owned(), source };
+        let io = |source| Error::Io {
+            verb: "write",
+            path: path.to_owned(),
+            source,
+        };
         if path.exists()
             && let Ok(text) = read(path)
             && let Ok(found) = version_of(&text, path)
             && found > FORMAT_VERSION
         {
-            return Err(Error::Newer { path: path.to_owned(), found });
+            return Err(Error::Newer {
+                path: path.to_owned(),
+                found,
+            });
         }
-        let pretty = ron::ser::PrettyConfig::new().extensions(ron::extensions::Extensions::IMPLICIT_SOME);
+        let pretty =
+            ron::ser::PrettyConfig::new().extensions(ron::extensions::Extensions::IMPLICIT_SOME);
         let mut text = ron::Options::default()
             .to_string_pretty(self, pretty)
-            .map_err(|source| Error::Encode { path: path.to_owned(), source })?;
+            .map_err(|source| Error::Encode {
+                path: path.to_owned(),
+                source,
+            })?;
         text.push('\n');
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(io)?;
-        let mut file = tempfile::Builder::new().prefix(".session-").tempfile_in(folder).map_err(io)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".session-")
+            .tempfile_in(folder)
+            .map_err(io)?;
         file.write_all(text.as_bytes()).map_err(io)?;
         file.as_file().sync_all().map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
@@ -242,7 +263,9 @@ impl Session {
         self.run_folders.iter_mut().for_each(join);
         match &mut self.source {
             SourceRef::Nothing => {}
-            SourceRef::Capture(path) | SourceRef::Checkpoint(path) | SourceRef::Run { dir: path, .. } => join(path),
+            SourceRef::Capture(path)
+            | SourceRef::Checkpoint(path)
+            | SourceRef::Run { dir: path, .. } => join(path),
         }
     }
 }
@@ -253,10 +276,16 @@ fn is_specification(dataset: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String> {
-    let io = |source| Error::Io { verb: "read", path: path.to_owned(), source };
+    let io = |source| Error::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    };
     let file = fs::File::open(path).map_err(io)?;
     if file.metadata().map_err(io)?.len() > MAX_BYTES {
-        return Err(Error::TooLarge { path: path.to_owned() });
+        return Err(Error::TooLarge {
+            path: path.to_owned(),
+        });
     }
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
@@ -265,7 +294,10 @@ fn read(path: &Path) -> Result<String> {
 
 /// The version alone, so that a newer file is recognised even where the rest of it cannot be read.
 fn version_of(text: &str, path: &Path) -> Result<u32> {
-    options().from_str::<Header>(text).map(|h| h.version).map_err(|e| syntax(path, e))
+    options()
+        .from_str::<Header>(text)
+        .map(|h| h.version)
+        .map_err(|e| syntax(path, e))
 }
 
 fn syntax(path: &Path, error: ron::error::SpannedError) -> Error {
@@ -279,7 +311,12 @@ fn syntax(path: &Path, error: ron::error::SpannedError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
 
     use super::*;
 
@@ -290,7 +327,10 @@ mod tests {
         let session = Session {
             name: "Pilot".into(),
             dataset: Some("tabletop:spatial?episodes=2&env=A&seed=1".into()),
-            source: SourceRef::Run { dir: dir.path().join("run"), step: Some(500) },
+            source: SourceRef::Run {
+                dir: dir.path().join("run"),
+                step: Some(500),
+            },
             episode: 3,
             figure: Some(figure::Recipe::default()),
             layout: Some("(version: 1)".into()),
@@ -306,9 +346,16 @@ mod tests {
     fn minimal_file_is_enough_and_paths_start_at_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.ron");
-        fs::write(&path, r#"(version: 1, dataset: "demo/recording", source: Checkpoint("m"))"#).unwrap();
+        fs::write(
+            &path,
+            r#"(version: 1, dataset: "demo/recording", source: Checkpoint("m"))"#,
+        )
+        .unwrap();
         let session = Session::load(&path).unwrap();
-        assert_eq!(session.dataset.as_deref(), dir.path().join("demo/recording").to_str());
+        assert_eq!(
+            session.dataset.as_deref(),
+            dir.path().join("demo/recording").to_str()
+        );
         assert_eq!(session.source, SourceRef::Checkpoint(dir.path().join("m")));
         assert_eq!(session.selection, HeadSelection::default());
     }
@@ -318,7 +365,12 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sessions");
         for name in ["welcome.ron", "pilot.ron"] {
             let session = Session::load(&folder.join(name)).unwrap();
-            assert!(session.dataset.is_some_and(|dataset| !dataset.starts_with("..")), "{name}");
+            assert!(
+                session
+                    .dataset
+                    .is_some_and(|dataset| !dataset.starts_with("..")),
+                "{name}"
+            );
         }
     }
 
@@ -328,8 +380,14 @@ mod tests {
         let path = dir.path().join("s.ron");
         let text = "(version: 99, dataset: 7, hologram: Spinning(speed: 3.5, [1, 2]))";
         fs::write(&path, text).unwrap();
-        assert!(matches!(Session::load(&path), Err(Error::Newer { found: 99, .. })));
-        assert!(matches!(Session::default().save(&path), Err(Error::Newer { found: 99, .. })));
+        assert!(matches!(
+            Session::load(&path),
+            Err(Error::Newer { found: 99, .. })
+        ));
+        assert!(matches!(
+            Session::default().save(&path),
+            Err(Error::Newer { found: 99, .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
@@ -337,7 +395,14 @@ mod tests {
     fn foreign_bytes_are_an_error_that_ends_in_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.ron");
-        for bytes in [&b""[..], b"(", b"[1,2]", b"(version: -1)", b"(version: 1, episode: \"x\")", b"\xff\xfe"] {
+        for bytes in [
+            &b""[..],
+            b"(",
+            b"[1,2]",
+            b"(version: -1)",
+            b"(version: 1, episode: \"x\")",
+            b"\xff\xfe",
+        ] {
             fs::write(&path, bytes).unwrap();
             let error = Session::load(&path).unwrap_err().to_string();
             assert!(error.ends_with("s.ron"), "{error}");

@@ -7,6 +7,6 @@
 mod file;
 mod view;
 
-pub use file::{Error, FORMAT_VERSION, Result, Session, SourceRef};
 pub use figure::ColorMap;
+pub use file::{Error, FORMAT_VERSION, Result, Session, SourceRef};
 pub use view::{MapChoice, Overlay, Upsampling};
