@@ -130,7 +130,10 @@ fn grounding_dino_lists() {
         label: "cube".into(),
         score: 0.5,
     };
-    assert_eq!(boxes.detections(2, 2, "top_view"), [expected.clone()]);
+    assert_eq!(
+        boxes.detections(2, 2, "top_view"),
+        std::slice::from_ref(&expected)
+    );
     assert_eq!(boxes.detections(1, 0, "top_view"), [expected]);
     assert_eq!((boxes.len(), boxes.warnings().len()), (2, 1));
 
