@@ -126,6 +126,12 @@ impl AdamW {
     /// When the file is missing, damaged or belongs to another model.
     pub fn load(config: AdamWConfig, path: &Path, vla: &Vla) -> Result<Self> {
         let mut shapes = vec![("step".to_owned(), vec![2])];
+        // Before the first step there is nothing but the count.
+        if let Ok(values) = read_tensors(path, &shapes)
+            && values["step"] == [0.0, 0.0]
+        {
+            return Ok(Self::new(config));
+        }
         let parameters = parameter_shapes(vla);
         for (name, shape) in &parameters {
             for which in ["first", "second"] {

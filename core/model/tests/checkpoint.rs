@@ -88,6 +88,18 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
 }
 
 #[test]
+fn an_optimizer_that_took_no_step_is_saved_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("optimizer.safetensors");
+    AdamW::new(AdamWConfig::default()).save(&path).unwrap();
+    let vla = Vla::new(&config(), 3, &Device::flex().autodiff()).unwrap();
+    let mut loaded = AdamW::load(AdamWConfig::default(), &path, &vla).unwrap();
+    assert_eq!(loaded.steps(), 0);
+    steps(vla, &mut loaded, 0..1);
+    assert_eq!(loaded.steps(), 1);
+}
+
+#[test]
 fn policies_load_what_was_saved() {
     let dir = tempfile::tempdir().unwrap();
     let config = config().for_objective(&Objective::Mae(MaeConfig::default()));
