@@ -175,9 +175,9 @@ fn shortcuts_ui(ui: &mut egui::Ui) -> bool {
         .max_height(120.0 * SPACE)
         .show(ui, |ui| {
             // The bar of the scroll area floats over its right edge.
-        ui.set_width(ui.available_width() - 4.0 * SPACE);
-        ui.spacing_mut().item_spacing.x = 8.0 * SPACE;
-        ui.columns(2, |columns| {
+            ui.set_width(ui.available_width() - 4.0 * SPACE);
+            ui.spacing_mut().item_spacing.x = 8.0 * SPACE;
+            ui.columns(2, |columns| {
                 for (index, menu) in Menu::ALL.into_iter().enumerate() {
                     // Two columns of about the same height.
                     let ui = &mut columns[usize::from(index >= 3)];

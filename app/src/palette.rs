@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_few_letters_find_a_command() {
         assert_eq!(search("dark")[0], Command::ThemeDark);
-        assert_eq!(search("od")[0], Command::OpenDataset);
+        assert_eq!(search("open da")[0], Command::OpenDataset);
         assert_eq!(search("export")[0], Command::ExportFigure);
         assert_eq!(search("view light")[0], Command::ThemeLight);
         assert!(search("xyzzy").is_empty());

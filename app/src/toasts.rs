@@ -166,84 +166,71 @@ fn toast_ui(ui: &mut egui::Ui, index: usize, toast: &mut Toast) -> bool {
     let tokens = theme::tokens(ui);
     let (color, word) = match toast.notice.level {
         Level::Info => (tokens.good, "Done"),
-        Level::Warning => (tokens.warn, "Mind"),
+        Level::Warning => (tokens.warn, "Warning"),
         Level::Error => (tokens.bad, "Error"),
     };
     let mut closed = false;
     let frame = egui::Frame::window(ui.style()).inner_margin(egui::Margin::symmetric(12, 8));
-    let response = frame
-        .show(ui, |ui| {
-            ui.set_width(WIDTH);
-            ui.push_id(("toast", index), |ui| {
-                ui.horizontal_top(|ui| {
-                    let (dot, _) = ui.allocate_exact_size(
-                        Vec2::new(2.0 * SPACE, 5.0 * SPACE),
-                        egui::Sense::hover(),
-                    );
-                    ui.painter().circle_filled(dot.center(), SPACE, color);
-                    ui.vertical(|ui| {
-                        ui.set_width(WIDTH - 14.0 * SPACE);
-                        let title = RichText::new(&toast.notice.title).color(tokens.text_strong);
-                        ui.add(egui::Label::new(title).wrap());
-                        if let Some(first) = toast.notice.causes.first() {
-                            ui.add(
-                                egui::Label::new(RichText::new(first).color(tokens.text_weak))
-                                    .wrap(),
+    frame.show(ui, |ui| {
+        ui.set_width(WIDTH);
+        ui.push_id(("toast", index), |ui| {
+            ui.horizontal_top(|ui| {
+                let (dot, level) = ui
+                    .allocate_exact_size(Vec2::new(2.0 * SPACE, 5.0 * SPACE), egui::Sense::hover());
+                ui.painter().circle_filled(dot.center(), SPACE, color);
+                level.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, word));
+                ui.vertical(|ui| {
+                    ui.set_width(WIDTH - 14.0 * SPACE);
+                    let title = RichText::new(&toast.notice.title).color(tokens.text_strong);
+                    ui.add(egui::Label::new(title).wrap());
+                    if let Some(first) = toast.notice.causes.first() {
+                        ui.add(
+                            egui::Label::new(RichText::new(first).color(tokens.text_weak)).wrap(),
+                        );
+                    }
+                    if toast.unfolded {
+                        for cause in toast.notice.causes.iter().skip(1) {
+                            let line = RichText::new(format!("caused by {cause}"))
+                                .small()
+                                .color(tokens.text_weak);
+                            ui.add(egui::Label::new(line).wrap());
+                        }
+                    }
+                    ui.horizontal(|ui| {
+                        if toast.count > 1 {
+                            ui.label(
+                                RichText::new(format!("{} times", toast.count))
+                                    .small()
+                                    .weak(),
                             );
                         }
-                        if toast.unfolded {
-                            for cause in toast.notice.causes.iter().skip(1) {
-                                let line = RichText::new(format!("caused by {cause}"))
-                                    .small()
-                                    .color(tokens.text_weak);
-                                ui.add(egui::Label::new(line).wrap());
+                        if toast.notice.causes.len() > 1 {
+                            let label = if toast.unfolded {
+                                "Hide details"
+                            } else {
+                                "Show details"
+                            };
+                            if ui.link(RichText::new(label).small()).clicked() {
+                                toast.unfolded = !toast.unfolded;
                             }
                         }
-                        ui.horizontal(|ui| {
-                            if toast.count > 1 {
-                                ui.label(
-                                    RichText::new(format!("{} times", toast.count))
-                                        .small()
-                                        .weak(),
-                                );
-                            }
-                            if toast.notice.causes.len() > 1 {
-                                let label = if toast.unfolded {
-                                    "Hide details"
-                                } else {
-                                    "Show details"
-                                };
-                                if ui.link(RichText::new(label).small()).clicked() {
-                                    toast.unfolded = !toast.unfolded;
-                                }
-                            }
-                            if toast.notice.level == Level::Error
-                                && ui
-                                    .link(RichText::new("Copy").small())
-                                    .on_hover_text("Copy the whole message")
-                                    .clicked()
-                            {
-                                let mut text = vec![toast.notice.title.clone()];
-                                text.extend(toast.notice.causes.iter().cloned());
-                                ui.ctx().copy_text(text.join("\n"));
-                            }
-                        });
+                        if toast.notice.level == Level::Error
+                            && ui
+                                .link(RichText::new("Copy").small())
+                                .on_hover_text("Copy the whole message")
+                                .clicked()
+                        {
+                            let mut text = vec![toast.notice.title.clone()];
+                            text.extend(toast.notice.causes.iter().cloned());
+                            ui.ctx().copy_text(text.join("\n"));
+                        }
                     });
-                    if crate::widgets::icon_button(ui, crate::icons::Icon::Close, "Dismiss")
-                        .clicked()
-                    {
-                        closed = true;
-                    }
                 });
+                if crate::widgets::icon_button(ui, crate::icons::Icon::Close, "Dismiss").clicked() {
+                    closed = true;
+                }
             });
-        })
-        .response;
-    response.widget_info(|| {
-        egui::WidgetInfo::labeled(
-            egui::Role::Label,
-            true,
-            format!("{word}: {}", toast.notice.title),
-        )
+        });
     });
     closed
 }

@@ -166,7 +166,11 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
     let (rect, response) = ui.allocate_exact_size(CARD, Sense::click());
     let response = match card.command.info() {
         Some(info) => response.on_hover_text(match info.shortcut {
-            Some(shortcut) => format!("{}\n{}", info.help, crate::widgets::shortcut_text(ui.ctx(), &shortcut)),
+            Some(shortcut) => format!(
+                "{}\n{}",
+                info.help,
+                crate::widgets::shortcut_text(ui.ctx(), &shortcut)
+            ),
             None => info.help.to_owned(),
         }),
         None => response,
@@ -207,17 +211,16 @@ fn card_ui(ui: &mut Ui, card: &Card, picture: Option<&egui::TextureHandle>) -> b
         egui::Stroke::new(1.0, border),
         egui::StrokeKind::Inside,
     );
-    let mut text = ui.new_child(
-        egui::UiBuilder::new()
-            .max_rect(egui::Rect::from_min_max(top.left_bottom(), rect.max).shrink(3.0 * SPACE))
-            .layout(egui::Layout::top_down(egui::Align::Min)),
-    );
-    text.label(
-        RichText::new(card.title)
-            .text_style(theme::section_style())
-            .color(tokens.text_strong),
-    );
-    text.add(egui::Label::new(RichText::new(card.text).color(tokens.text_weak)).wrap());
+    // Painted rather than added: the card is one button with one name.
+    let width = rect.width() - 6.0 * SPACE;
+    let at = top.left_bottom() + Vec2::splat(3.0 * SPACE);
+    let title_font = theme::section_style().resolve(ui.style());
+    let title = painter.layout(card.title.to_owned(), title_font, tokens.text_strong, width);
+    let below = at + Vec2::new(0.0, title.size().y + SPACE);
+    painter.galley(at, title, tokens.text_strong);
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let text = painter.layout(card.text.to_owned(), font, tokens.text_weak, width);
+    painter.galley(below, text, tokens.text_weak);
     response.clicked()
 }
 

@@ -283,7 +283,11 @@ fn curve_ui(
             ui.label(RichText::new("Not measured yet").weak());
             return;
         }
-        let highest = lines.iter().flat_map(|(_, points)| points).map(|[_, value]| *value).fold(0.0, f64::max);
+        let highest = lines
+            .iter()
+            .flat_map(|(_, points)| points)
+            .map(|[_, value]| *value)
+            .fold(0.0, f64::max);
         let mut plot = Plot::new(title)
             .include_y(0.0)
             .include_y(1.05 * highest)
