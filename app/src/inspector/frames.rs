@@ -303,10 +303,7 @@ mod tests {
 
     #[test]
     fn the_newest_wish_is_served_and_old_ones_are_forgotten() {
-        let fake = Arc::new(FakeDataset {
-            delay: Duration::from_millis(5),
-            ..FakeDataset::new(4, 400)
-        });
+        let fake = Arc::new(FakeDataset::new(4, 400).slow(Duration::from_millis(5)));
         let dataset: SharedDataset = fake.clone();
         let mut frames = Frames::new(|| {}).unwrap();
         for step in 0..300 {

@@ -2,7 +2,7 @@
 
 use super::truth::{Truth, TruthSource};
 use grounding::{
-    Aggregate, Capture, FrameMetrics, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Rect,
+    Aggregate, Capture, FrameMetrics, FrequencyTie, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Rect,
     SampleScores, ViewGrid, frame_metrics, gaze, heat_map, score_heads, select_heads,
 };
 use session::MapChoice;
@@ -111,10 +111,15 @@ impl Look {
         let (heads, heads_from) = match heads {
             Some((heads, frames)) => (heads.clone(), HeadsFrom::TuningSplit(*frames)),
             None => {
+                // One frame gives every candidate one vote; its order of preference is all there is to go by.
+                let alone = HeadSelection {
+                    freq_tie: FrequencyTie::RankSum,
+                    ..selection.clone()
+                };
                 let chosen = scores
                     .as_ref()
                     .ok()
-                    .and_then(|s| select_heads(std::slice::from_ref(&**s), selection).ok());
+                    .and_then(|s| select_heads(std::slice::from_ref(&**s), &alone).ok());
                 (
                     chosen.map(|s| s.heads).unwrap_or_default(),
                     HeadsFrom::ThisFrame,

@@ -649,6 +649,7 @@ mod tests {
     fn request(n: usize) -> MetricsRequest {
         let selection = HeadSelection {
             k: 2,
+            freq_tie: grounding::FrequencyTie::RankSum,
             mask: MaskRule::RegionBudget(Budget::Patches(1)),
             ..HeadSelection::default()
         };

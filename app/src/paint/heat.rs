@@ -297,20 +297,20 @@ mod tests {
     fn the_atlas_puts_every_head_where_its_coordinates_say() {
         let (layers, heads) = (5, 7);
         let n = layers * heads;
-        // Head i is constant i / n.
-        let data: Arc<[f32]> = (0..n).flat_map(|i| [i as f32 / n as f32; 6]).collect();
+        // Head i is constant i / n in units of what a row may hold.
+        let data: Arc<[f32]> = (0..n).flat_map(|i| [i as f32 / n as f32 / 6.0; 6]).collect();
         let maps = HeadMaps::new(GRID, layers, heads, data).unwrap();
         let layout = AtlasLayout::new(GRID, n, 8192).unwrap();
         let image = atlas_image(&maps, &layout, ColorMap::Cividis, |_| Scale {
             low: 0.0,
-            high: 1.0,
+            high: 1.0 / 6.0,
         });
         assert_eq!(image.size, layout.size());
         for i in 0..n {
             let uv = layout.uv(i);
             let x = (uv.min.x * image.size[0] as f32).round() as usize;
             let y = (uv.min.y * image.size[1] as f32).round() as usize;
-            let expected = color(ColorMap::Cividis, f64::from(i as f32 / n as f32));
+            let expected = color(ColorMap::Cividis, f64::from(i as f32 / n as f32 / 6.0) * 6.0);
             for (dx, dy) in [(0, 0), (2, 1)] {
                 assert_eq!(
                     image.pixels[(y + dy) * image.size[0] + x + dx],

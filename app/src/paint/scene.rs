@@ -1,12 +1,13 @@
 //! One camera picture with everything that is drawn over it.
 
 use super::{FrameView, Line, Scale, Textures, filtering, heat_image, map_key, outline};
-use crate::inspector::{CameraFrame, Look, Truth};
+use crate::inspector::{CameraFrame, Look, mask_rect};
 use crate::theme::{self, Tokens};
-use egui::{Rect, Stroke, Ui};
+use egui::epaint::Mesh;
+use egui::{Rect, Shape, Stroke, Ui};
 use episode::PixelMask;
 use figure::ColorMap;
-use grounding::{Detection, Grid, HeatMap, Mask};
+use grounding::{Detection, HeatMap, Mask};
 use session::Overlay;
 
 /// What of a look is drawn.
@@ -18,7 +19,7 @@ pub struct Layers {
     pub mask: bool,
     /// Detector boxes.
     pub detections: bool,
-    /// The exact outlines of target and goal.
+    /// The exact masks of target and goal, and their boxes.
     pub exact: bool,
 }
 
@@ -83,8 +84,8 @@ impl Scene<'_> {
         if self.layers.exact
             && let Some(frame) = self.frame
         {
-            exact_outline(ui, &view, frame.goal.as_deref(), Line::goal(tokens));
-            exact_outline(ui, &view, frame.target.as_deref(), Line::target(tokens));
+            exact_region(ui, &view, frame.goal.as_deref(), Line::goal(tokens));
+            exact_region(ui, &view, frame.target.as_deref(), Line::target(tokens));
         }
         if self.layers.detections {
             for detection in self.detections.iter().rev() {
@@ -150,22 +151,38 @@ fn mask_outlines(ui: &Ui, view: &FrameView, look: &Look, tokens: &Tokens) {
     }
 }
 
-/// Traces an exact mask. Fine masks are traced at every pixel: their outline is the truth that boxes only bound.
-fn exact_outline(ui: &Ui, view: &FrameView, mask: Option<&PixelMask>, line: Line) {
-    let Some(mask) = mask else { return };
-    let grid = Grid::new(mask.height as usize, mask.width as usize);
-    let whole = grounding::Rect::new(0.0, 0.0, 1.0, 1.0);
-    view.outline(
-        ui.painter(),
-        &outline(grid.rows, grid.cols, &mask.bits),
-        grid,
-        &whole,
-        line,
-    );
+/// Opacity of the ground on which the pixels of an exact mask lie.
+const TINT: f32 = 0.35;
+
+/// Draws an exact mask: its pixels tinted, and round them the box that numbers are measured against.
+fn exact_region(ui: &Ui, view: &FrameView, mask: Option<&PixelMask>, line: Line) {
+    let Some((mask, rect)) = mask.and_then(|mask| Some((mask, mask_rect(mask)?))) else {
+        return;
+    };
+    let (width, height) = (f64::from(mask.width), f64::from(mask.height));
+    let mut mesh = Mesh::default();
+    for (y, row) in mask
+        .bits
+        .chunks_exact(mask.width.max(1) as usize)
+        .enumerate()
+    {
+        let mut x = 0;
+        // One rectangle per run of pixels: a mask has a few runs per row.
+        for run in row.chunk_by(|a, b| a == b) {
+            if run.first() == Some(&true) {
+                let (x0, x1) = (x as f64 / width, (x + run.len()) as f64 / width);
+                let area = grounding::Rect::new(x0, y as f64 / height, x1, (y + 1) as f64 / height);
+                mesh.add_colored_rect(view.area(&area), line.color.gamma_multiply(TINT));
+            }
+            x += run.len();
+        }
+    }
+    ui.painter().add(Shape::mesh(mesh));
+    view.boxed(ui.painter(), &rect, line, None);
 }
 
 /// The names of the lines that a scene with these layers may hold, each behind a sample of its line.
-pub fn legend_ui(ui: &mut Ui, layers: Layers, look: Option<&Look>, has_exact: bool, truth: &Truth) {
+pub fn legend_ui(ui: &mut Ui, layers: Layers, look: Option<&Look>, frame: Option<&CameraFrame>) {
     let tokens = theme::tokens(ui);
     let mut entry = |line: Line, name: &str| {
         ui.horizontal(|ui| {
@@ -181,11 +198,17 @@ pub fn legend_ui(ui: &mut Ui, layers: Layers, look: Option<&Look>, has_exact: bo
             entry(Line::second(tokens), "Second region");
         }
     }
-    if layers.detections && !truth.detections.is_empty() {
+    if layers.detections && look.is_some_and(|l| !l.inputs.truth.detections.is_empty()) {
         entry(Line::detection(tokens), "Detector box");
     }
-    if layers.exact && has_exact {
+    if layers.exact && frame.is_some_and(|f| has_pixels(f.target.as_deref())) {
         entry(Line::target(tokens), "Target, exact");
+    }
+    if layers.exact && frame.is_some_and(|f| has_pixels(f.goal.as_deref())) {
         entry(Line::goal(tokens), "Goal, exact");
     }
+}
+
+fn has_pixels(mask: Option<&PixelMask>) -> bool {
+    mask.is_some_and(|mask| mask.bits.contains(&true))
 }

@@ -50,13 +50,13 @@ impl Pane for Attention {
             overlay: &state.settings.overlay,
             layers: Layers::of(&state.settings.overlay),
         };
-        let has_exact = scene.frame.is_some_and(|f| f.target.is_some());
+        let frame = scene.frame;
         let layers = scene.layers;
         let view = scene.paint(ui, room);
         readout_ui(ui, &look, &view, response.hover_pos());
         ui.horizontal(|ui| {
             overlay_toggles_ui(ui, context);
-            legend_ui(ui, layers, Some(&look), has_exact, &look.inputs.truth);
+            legend_ui(ui, layers, Some(&look), frame);
         });
         options_ui(ui, context);
     }

@@ -1,18 +1,18 @@
 //! The pseudo-gaze mask against what it should cover: detector boxes and, where there is one, exact ground truth.
 
-use egui::{
-    Align, Color32, Layout, Rect, RichText, ScrollArea, Sense, Ui, Role, WidgetInfo, vec2,
-};
+use egui::{Align, Color32, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
 use grounding::{FrameMetrics, Rect as Area, frame_metrics};
 
 use super::attention::no_look_ui;
-use super::trajectory::{inspected_frame, inspected_size};
+use super::trajectory::{inspected_frame, inspected_size, tile};
+use super::tuning::{Table, hit_text};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
+use crate::icons::Icon;
 use crate::inspector::{FrameReport, Look, Split, TruthSource};
 use crate::paint::{Layers, Scene, legend_ui};
 use crate::theme::{self, SPACE};
-use crate::widgets::{command_button, section};
+use crate::widgets::{command_button, command_icon};
 
 /// Below this width the numbers stand under the pictures.
 const WIDE: f32 = 150.0 * SPACE;
@@ -43,7 +43,7 @@ impl Pane for Compare {
                     vec2(left, height),
                     Layout::top_down(Align::Min),
                     |ui| {
-                        pictures_ui(ui, context, &look, height);
+                        pictures_ui(ui, context, &look, Some(height));
                     },
                 );
                 ui.allocate_ui_with_layout(
@@ -51,20 +51,28 @@ impl Pane for Compare {
                     Layout::top_down(Align::Min),
                     |ui| {
                         numbers_ui(ui, context, &look);
-                        self.queue_ui(ui, context);
+                        let height = ui.available_height();
+                        self.queue_ui(ui, context, height);
                     },
                 );
             });
         } else {
-            pictures_ui(ui, context, &look, height * 0.42);
-            numbers_ui(ui, context, &look);
-            self.queue_ui(ui, context);
+            // Pictures of a useful size, numbers and queue are higher than a small pane: the whole scrolls.
+            ScrollArea::vertical()
+                .id_salt("compare")
+                .auto_shrink([false, false])
+                .show(ui, |ui| {
+                    ui.set_max_width(ui.available_width() - 2.0 * SPACE);
+                    pictures_ui(ui, context, &look, None);
+                    numbers_ui(ui, context, &look);
+                    self.queue_ui(ui, context, (height * 0.6).max(60.0 * SPACE));
+                });
         }
     }
 }
 
 /// Mask, references, and both over each other.
-fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: f32) {
+fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: Option<f32>) {
     let frame = inspected_frame(context);
     let has_exact = frame.is_some_and(|f| f.target.is_some());
     let has_boxes = !look.inputs.truth.detections.is_empty();
@@ -91,20 +99,23 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
     ];
     let size = inspected_size(context);
     let caption = ui.text_style_height(&egui::TextStyle::Small) + SPACE;
-    let legend = ui.spacing().interact_size.y;
-    let gap = 2.0 * SPACE;
-    let width = ((ui.available_width() - 2.0 * gap) / 3.0).max(12.0 * SPACE);
-    let aspect = size.1 as f32 / size.0.max(1) as f32;
-    let picture = (width * aspect)
-        .min(height - caption - legend - 2.0 * SPACE)
-        .max(12.0 * SPACE);
-    let (row, _) = ui.allocate_exact_size(
-        vec2(ui.available_width(), picture + caption),
-        Sense::hover(),
-    );
-    for (index, (name, layers)) in panels.into_iter().enumerate() {
-        let left = row.left() + index as f32 * (width + gap);
-        let cell = Rect::from_min_size(egui::pos2(left, row.top() + caption), vec2(width, picture));
+    let aspect = size.0 as f32 / size.1.max(1) as f32;
+    let available = ui.available_width();
+    // In a pane that scrolls the pictures stand in a row, else they fill the room there is.
+    let room = match height {
+        Some(height) => vec2(
+            available,
+            height - ui.spacing().interact_size.y - 2.0 * SPACE,
+        ),
+        None => vec2(available, available / 3.0 / aspect + caption),
+    };
+    let (area, _) =
+        ui.allocate_exact_size(room.max(vec2(12.0 * SPACE, 12.0 * SPACE)), Sense::hover());
+    let cells = tile(area, panels.len(), aspect, caption);
+    for (index, ((name, layers), cell)) in panels.into_iter().zip(cells).enumerate() {
+        let mut cell = cell;
+        cell.min.y += caption;
+        let width = cell.width();
         let scene = Scene {
             frame,
             size,
@@ -117,7 +128,7 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
         let tokens = theme::tokens(ui);
         let font = egui::TextStyle::Small.resolve(ui.style());
         ui.painter().text(
-            egui::pos2(view.rect.left(), row.top()),
+            egui::pos2(view.rect.left(), view.rect.top() - caption),
             egui::Align2::LEFT_TOP,
             name,
             font.clone(),
@@ -138,7 +149,7 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
         }
     }
     ui.horizontal(|ui| {
-        legend_ui(ui, both, Some(look), has_exact, &look.inputs.truth);
+        legend_ui(ui, both, Some(look), frame);
         if !has_exact && !has_boxes {
             command_button(ui, context, &Command::OpenBoxes);
         }
@@ -169,96 +180,71 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
         ui.add(egui::Label::new(RichText::new(reason).color(tokens.text_weak)).wrap());
         return;
     }
-    let width = 16.0 * SPACE;
-    let name_width = (ui.available_width() - columns.len() as f32 * (width + 2.0 * SPACE))
-        .clamp(20.0 * SPACE, 36.0 * SPACE);
-    let line = |ui: &mut Ui, name: &str, help: &str, values: &[(String, Color32)]| {
-        ui.horizontal(|ui| {
-            ui.allocate_ui_with_layout(
-                vec2(name_width, 4.0 * SPACE),
-                Layout::left_to_right(Align::Center),
-                |ui| {
-                    ui.set_min_width(name_width);
-                    ui.add(
-                        egui::Label::new(RichText::new(name).color(tokens.text_weak)).truncate(),
-                    )
-                    .on_hover_text(help);
-                },
-            );
-            for (value, color) in values {
-                ui.allocate_ui_with_layout(
-                    vec2(width, 4.0 * SPACE),
-                    Layout::right_to_left(Align::Center),
-                    |ui| {
-                        ui.set_min_width(width);
-                        ui.label(RichText::new(value).monospace().color(*color));
-                    },
-                );
-            }
-        });
+    let table = Table::new(ui, 30.0 * SPACE, &vec![1.0; columns.len()], 18.0 * SPACE);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    let name = |text: &str| RichText::new(text).color(tokens.text_weak);
+    let plain = |value: &dyn Fn(&FrameMetrics) -> String| -> Vec<(RichText, String)> {
+        let cell = |m| (RichText::new(value(m)).monospace(), String::new());
+        columns.iter().map(|(_, m)| cell(m)).collect()
     };
-    let plain = |value: fn(&FrameMetrics) -> String| -> Vec<(String, Color32)> {
+    let hit = |value: fn(&FrameMetrics) -> bool| -> Vec<(RichText, String)> {
         columns
             .iter()
-            .map(|(_, m)| (value(m), tokens.text))
+            .map(|(_, m)| (hit_text(value(m), tokens), String::new()))
             .collect()
     };
-    let hit = |value: fn(&FrameMetrics) -> bool| -> Vec<(String, Color32)> {
-        let word = |hit| {
-            if hit {
-                ("hit".to_owned(), tokens.good)
-            } else {
-                ("miss".to_owned(), tokens.bad)
-            }
-        };
-        columns.iter().map(|(_, m)| word(value(m))).collect()
-    };
-    ui.spacing_mut().item_spacing.y = 2.0;
-    let heads: Vec<(String, Color32)> = columns
+    let headings: Vec<(RichText, String)> = columns
         .iter()
-        .map(|(name, _)| ((*name).to_owned(), tokens.text_weak))
+        .map(|(name, _)| {
+            (
+                RichText::new(*name).small().color(tokens.text_weak),
+                String::new(),
+            )
+        })
         .collect();
-    line(
+    table.row(
         ui,
-        "This frame",
+        RichText::new("This frame")
+            .text_style(theme::section_style())
+            .color(tokens.text_strong),
         "The mask against the detector's most confident box, and against the exact target",
-        &heads,
+        headings,
     );
-    line(
+    table.row(
         ui,
-        "IoU",
+        name("IoU"),
         "Intersection over union of mask and box; patches count by the share of their area inside",
-        &plain(|m| format!("{:.2}", m.mask_iou)),
+        plain(&|m| format!("{:.2}", m.mask_iou)),
     );
-    line(
+    table.row(
         ui,
-        "Box IoU",
+        name("Box IoU"),
         "IoU of the mask's box with the box",
-        &plain(|m| format!("{:.2}", m.box_iou)),
+        plain(&|m| format!("{:.2}", m.box_iou)),
     );
-    line(
+    table.row(
         ui,
-        "Pointing",
+        name("Pointing"),
         "Whether the brightest patch lies in the box",
-        &hit(|m| m.pointing),
+        hit(|m| m.pointing),
     );
-    line(
+    table.row(
         ui,
-        "Within one patch",
+        name("Within one patch"),
         "The same with the box grown by one patch on every side",
-        &hit(|m| m.pointing_slack),
+        hit(|m| m.pointing_slack),
     );
-    line(
+    table.row(
         ui,
-        "Mass inside",
+        name("Mass inside"),
         "Share of the heat map that lies in the box",
-        &plain(|m| format!("{:.0} %", m.mass_inside * 100.0)),
+        plain(&|m| format!("{:.0} %", m.mass_inside * 100.0)),
     );
-    line(
+    table.row(
         ui,
-        "Lift",
+        name("Lift"),
         "Mass inside divided by the box's share of the picture; 1 is chance",
-        &plain(|m| {
+        plain(&|m| {
             if m.lift.is_finite() {
                 format!("{:.1} ×", m.lift)
             } else {
@@ -266,11 +252,11 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
             }
         }),
     );
-    line(
+    table.row(
         ui,
-        "60 % mask IoU",
+        name("60 % mask IoU"),
         "IoU of the box with the patches that hold 60 % of the attention, as in DINO",
-        &plain(|m| format!("{:.2}", m.dino_iou)),
+        plain(&|m| format!("{:.2}", m.dino_iou)),
     );
     if let (Some(a), Some(b)) = (detection, truth.target)
         && let Ok(iou) = a.iou(b)
@@ -286,16 +272,25 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
 
 impl Compare {
     /// The frames of the survey, those with the largest gap first.
-    fn queue_ui(&mut self, ui: &mut Ui, context: &mut PaneContext<'_>) {
+    fn queue_ui(&mut self, ui: &mut Ui, context: &mut PaneContext<'_>, height: f32) {
         ui.add_space(SPACE);
+        let tokens = theme::tokens(ui);
+        let source = context.inspector.report().and_then(|r| r.source);
         ui.horizontal(|ui| {
-            section(ui, "Largest gaps first");
+            let heading = RichText::new("Largest gaps first").text_style(theme::section_style());
+            ui.label(heading.color(tokens.text_strong));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                command_button(ui, context, &Command::NextDisagreement);
-                command_button(ui, context, &Command::PreviousDisagreement);
+                command_icon(ui, context, Icon::Next, &Command::NextDisagreement);
+                command_icon(ui, context, Icon::Previous, &Command::PreviousDisagreement);
+                if let Some(source) = source {
+                    let text = format!("IoU, {}", source.label());
+                    ui.add(
+                        egui::Label::new(RichText::new(text).small().color(tokens.text_weak))
+                            .truncate(),
+                    );
+                }
             });
         });
-        let tokens = theme::tokens(ui);
         let Some(report) = context.inspector.report().cloned() else {
             let text = "The queue is made as soon as the dataset is measured";
             ui.label(RichText::new(text).color(tokens.text_weak));
@@ -311,8 +306,11 @@ impl Compare {
         let against = report.source.map_or("", TruthSource::label);
         let is_file = context.state.dataset.is_none();
         let row_height = ui.spacing().interact_size.y;
+        let room =
+            (height - 2.0 * ui.spacing().interact_size.y).max(4.0 * ui.spacing().interact_size.y);
         let scroll = ScrollArea::vertical()
             .id_salt("queue")
+            .max_height(room)
             .auto_shrink([false, false]);
         let moved = self.scrolled_to != Some(cursor);
         self.scrolled_to = Some(cursor);
@@ -321,9 +319,7 @@ impl Compare {
             // The cursor's row is brought into view once; afterwards the list belongs to the person.
             Some(index) => {
                 let pitch = row_height + ui.spacing().item_spacing.y;
-                scroll.vertical_scroll_offset(
-                    (index as f32 * pitch - ui.available_height() * 0.4).max(0.0),
-                )
+                scroll.vertical_scroll_offset((index as f32 * pitch - room * 0.4).max(0.0))
             }
             None => scroll,
         };
@@ -475,14 +471,11 @@ mod tests {
         look: impl FnOnce(&mut Harness<'_>) -> R,
     ) -> R {
         let mut pane = kind.build();
-        let mut installed = false;
         let mut harness = Harness::builder()
             .with_size(size)
             .with_max_steps(60)
+            .with_context_setup(theme::install)
             .build_ui(|ui| {
-                if !std::mem::replace(&mut installed, true) {
-                    theme::install(ui.ctx());
-                }
                 bench.borrow_mut().update();
                 bench.borrow_mut().show(pane.as_mut(), ui);
             });

@@ -5,10 +5,10 @@
 
 use egui::epaint::Mesh;
 use egui::{
-    Align, Align2, Color32, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Shape, Stroke,
-    StrokeKind, TextureOptions, Ui, Vec2, WidgetInfo, Role, pos2, vec2,
+    Align, Align2, Color32, Layout, Pos2, Rect, RichText, Role, ScrollArea, Sense, Shape, Stroke,
+    StrokeKind, TextureOptions, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
-use grounding::{HeadId, HeadScore};
+use grounding::{HeadId, HeadScore, TokenRole};
 use session::MapChoice;
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::paint::{
     AtlasLayout, Scale, Textures, atlas_image, color_bar_ui, content_key, format_value,
 };
 use crate::theme::{self, SPACE, Tokens};
+use crate::widgets::fact;
 
 /// The smallest and largest side of a cell in points; below, the grid scrolls.
 const CELL: std::ops::RangeInclusive<f32> = 18.0..=160.0;
@@ -29,6 +30,9 @@ const GUTTER: Vec2 = vec2(30.0, 16.0);
 const ROOM_FOR_TEXT: f32 = 44.0;
 /// What a head that no rule could select is faded to.
 const FADED: f32 = 0.4;
+
+/// Least room beside the grid in which the facts of one head are shown; with less they are a tooltip.
+const FACTS: f32 = 60.0 * SPACE;
 
 /// All heads side by side.
 #[derive(Default)]
@@ -105,7 +109,26 @@ impl Pane for Heads {
         }
         let Some(scales) = &self.scales else { return };
         header_ui(ui, context, &look, scales);
-        let hovered = grid_ui(ui, context, &look, scales);
+        let cell = cell_size(ui.available_size(), &look);
+        let facts =
+            ui.available_width() - GUTTER.x - cell.x * look.maps.n_heads as f32 - 6.0 * SPACE;
+        let hovered = if facts >= FACTS {
+            let size = vec2(ui.available_width() - facts, ui.available_height());
+            ui.horizontal_top(|ui| {
+                let layout = Layout::top_down(Align::Min);
+                let grid = |ui: &mut Ui| grid_ui(ui, context, &look, scales, cell, false);
+                let hovered = ui.allocate_ui_with_layout(size, layout, grid).inner;
+                let id = hovered.unwrap_or_else(|| shown_head(&look));
+                ScrollArea::vertical().id_salt("facts").show(ui, |ui| {
+                    ui.set_width(facts.min(80.0 * SPACE));
+                    facts_ui(ui, context, &look, scales, id);
+                });
+                hovered
+            })
+            .inner
+        } else {
+            grid_ui(ui, context, &look, scales, cell, true)
+        };
         self.preview(context, hovered);
     }
 }
@@ -182,21 +205,38 @@ fn mark_ui(ui: &mut Ui, name: &str, paint: impl FnOnce(&Ui, Rect)) {
     ui.add_space(SPACE);
 }
 
+/// Size of one map: as large as fits both ways. A grid that would become too small scrolls instead.
+fn cell_size(available: Vec2, look: &Look) -> Vec2 {
+    let aspect = look.grid.grid.cols as f32 / look.grid.grid.rows.max(1) as f32;
+    let room = available - GUTTER;
+    let height = (room.y / look.maps.n_layers as f32)
+        .min(room.x / look.maps.n_heads as f32 / aspect)
+        .clamp(*CELL.start(), *CELL.end());
+    vec2((height * aspect).max(8.0), height).floor()
+}
+
+/// The head that facts are shown of while the pointer rests on none.
+fn shown_head(look: &Look) -> HeadId {
+    match look.inputs.map {
+        MapChoice::Head(id) => id,
+        MapChoice::Selected | MapChoice::Mean => look
+            .heads
+            .first()
+            .copied()
+            .unwrap_or(HeadId { layer: 0, head: 0 }),
+    }
+}
+
 /// Draws the grid and gives back the head under the pointer.
 fn grid_ui(
     ui: &mut Ui,
     context: &mut PaneContext<'_>,
     look: &Look,
     scales: &Scales,
+    cell: Vec2,
+    tooltips: bool,
 ) -> Option<HeadId> {
     let (layers, heads) = (look.maps.n_layers, look.maps.n_heads);
-    let aspect = look.grid.grid.cols as f32 / look.grid.grid.rows.max(1) as f32;
-    let room = ui.available_size() - GUTTER;
-    // As large as fits both ways; a grid that would become too small scrolls instead.
-    let height = (room.y / layers as f32)
-        .min(room.x / heads as f32 / aspect)
-        .clamp(*CELL.start(), *CELL.end());
-    let cell = vec2((height * aspect).max(8.0), height).floor();
     let size = GUTTER + vec2(cell.x * heads as f32, cell.y * layers as f32);
     ScrollArea::both()
         .id_salt("head grid")
@@ -231,8 +271,11 @@ fn grid_ui(
                     map
                 }));
             }
-            if let Some(id) = hovered {
-                response.on_hover_ui_at_pointer(|ui| head_tooltip_ui(ui, look, scales, id));
+            if let Some(id) = hovered.filter(|_| tooltips) {
+                response.on_hover_ui_at_pointer(|ui| {
+                    ui.set_max_width(FACTS);
+                    facts_ui(ui, context, look, scales, id);
+                });
             }
             hovered
         })
@@ -413,70 +456,86 @@ impl<'a> Excluded<'a> {
     fn is(&self, id: HeadId) -> bool {
         self.0
             .and_then(|s| s.head(id))
-            .is_some_and(|score| why_excluded(score).is_some())
+            .is_some_and(|score| why_excluded(score, 0.0).is_some())
     }
 }
 
-/// The first rule that drops a head.
-fn why_excluded(score: &HeadScore) -> Option<&'static str> {
-    if !score.kept {
-        Some("Excluded: too little attention to the image, or an early layer")
+/// The first rule that drops a head, given the frame's threshold τ.
+fn why_excluded(score: &HeadScore, tau: f64) -> Option<String> {
+    Some(if !score.kept && score.sum < tau {
+        format!("Excluded: gives less than τ = {tau:.3} of its attention to the image")
+    } else if !score.kept {
+        "Excluded: lies in a layer that is skipped".to_owned()
     } else if score.bottom {
-        Some("Excluded: looks at the bottom row")
+        "Excluded: looks at the bottom row".to_owned()
     } else if !score.entropy.is_finite() {
-        Some("Excluded: no place stands out")
+        "Excluded: no place stands out".to_owned()
     } else if score.rank.is_none() {
-        Some("Excluded: entropy above the limit")
+        "Excluded: entropy above the limit".to_owned()
     } else {
-        None
-    }
+        return None;
+    })
 }
 
 /// What is known about one head.
-fn head_tooltip_ui(ui: &mut Ui, look: &Look, scales: &Scales, id: HeadId) {
-    ui.set_max_width(64.0 * SPACE);
+fn facts_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales, id: HeadId) {
+    ui.spacing_mut().item_spacing.y = 0.0;
     let capture = &look.inputs.capture;
-    ui.label(
-        RichText::new(format!("Head {}", head_name(capture, id)))
-            .text_style(theme::section_style()),
-    );
+    let scores = look.scores.as_deref().ok();
+    let score = scores.and_then(|s| s.head(id));
+    let position = look.heads.iter().position(|h| *h == id);
+    ui.horizontal(|ui| {
+        let name = format!("Head {}", head_name(capture, id));
+        ui.label(RichText::new(name).text_style(theme::section_style()));
+        if let Some(position) = position {
+            let text = format!("selected, {} of {}", position + 1, look.heads.len());
+            ui.label(RichText::new(text).weak());
+        }
+    });
     let index = usize::from(id.layer) * look.maps.n_heads + usize::from(id.head);
-    let mut line = |name: &str, value: String| {
-        ui.horizontal(|ui| {
-            ui.label(RichText::new(name).weak());
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.label(value));
-        });
-    };
+    let (layer, head) = (usize::from(id.layer), usize::from(id.head));
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
     if let Some(scale) = scales.each.get(index) {
-        line("Largest patch", format_value(scale.high));
+        fact(ui, "Largest patch", format_value(scale.high));
     }
-    let score = look.scores.as_deref().ok().and_then(|s| s.head(id));
     if let Some(score) = score {
-        line(
-            "Attention to this camera",
-            format!("{:.1} %", score.sum * 100.0),
+        fact(ui, "Attention to this camera", percent(score.sum));
+    }
+    if let Some(share) = capture.attention_by_role(layer, head, look.query) {
+        fact(
+            ui,
+            "Attention to words",
+            percent(share[TokenRole::Text as usize]),
         );
+    }
+    if let Some(share) = scales.sinks.as_ref().and_then(|s| s.get(index)) {
+        fact(ui, "Of it to sink patches", percent(*share));
+    }
+    if let Some(score) = score {
         let entropy = if score.entropy.is_finite() {
             format!("{:.3} nat", score.entropy)
         } else {
-            "none".into()
+            "–".to_owned()
         };
-        line("Spatial entropy", entropy);
-        line("Regions", score.components.to_string());
-        if let Some(rank) = score.rank {
-            line("Rank on this frame", (rank + 1).to_string());
-        }
+        fact(ui, "Spatial entropy", entropy);
+        fact(ui, "Regions", score.components.to_string());
+        let rank = score
+            .rank
+            .map_or_else(|| "–".to_owned(), |rank| (rank + 1).to_string());
+        fact(ui, "Rank on this frame", rank);
     }
-    if let Some(share) = scales.sinks.as_ref().and_then(|s| s.get(index)) {
-        line("To sink patches", format!("{:.1} %", share * 100.0));
-    }
-    if let Some(position) = look.heads.iter().position(|h| *h == id) {
-        line(
-            "Selected",
-            format!("{} of {}", position + 1, look.heads.len()),
+    if let Some(Ok(selected)) = context.inspector.report().map(|r| &r.selected) {
+        fact(
+            ui,
+            "Votes of tuning frames",
+            percent(selected.frequency(id)),
         );
-    } else if let Some(why) = score.and_then(why_excluded) {
-        ui.label(RichText::new(why).color(theme::tokens(ui).warn));
+    }
+    if let (None, Some(why)) = (
+        position,
+        score.and_then(|s| why_excluded(s, scores.map_or(0.0, |s| s.tau))),
+    ) {
+        ui.add(egui::Label::new(RichText::new(why).color(theme::tokens(ui).warn)).wrap());
     }
 }
 
@@ -503,35 +562,37 @@ mod tests {
             bottom: false,
             rank: Some(0),
         };
-        assert_eq!(why_excluded(&fine), None);
+        let why = |score: HeadScore| why_excluded(&score, 0.6).unwrap_or_default();
+        assert_eq!(why(fine), "");
         assert!(
-            why_excluded(&HeadScore {
+            why(HeadScore {
                 kept: false,
                 ..fine
             })
-            .unwrap()
-            .contains("early layer")
+            .contains("τ = 0.600")
         );
         assert!(
-            why_excluded(&HeadScore {
+            why(HeadScore {
+                kept: false,
+                sum: 0.7,
+                ..fine
+            })
+            .contains("skipped")
+        );
+        assert!(
+            why(HeadScore {
                 bottom: true,
                 ..fine
             })
-            .unwrap()
             .contains("bottom")
         );
         assert!(
-            why_excluded(&HeadScore {
+            why(HeadScore {
                 entropy: f64::INFINITY,
                 ..fine
             })
-            .unwrap()
             .contains("stands out")
         );
-        assert!(
-            why_excluded(&HeadScore { rank: None, ..fine })
-                .unwrap()
-                .contains("limit")
-        );
+        assert!(why(HeadScore { rank: None, ..fine }).contains("limit"));
     }
 }

@@ -1,6 +1,6 @@
 //! The cameras side by side, with the overlay on the inspected one, and the instruction.
 
-use egui::{Align, Layout, Rect, RichText, Sense, Stroke, Ui, Vec2, WidgetInfo, Role, vec2};
+use egui::{Align, Layout, Rect, RichText, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, vec2};
 
 use super::attention::{map_picker_ui, overlay_toggles_ui, query_picker_ui, shown_bar_ui};
 use super::{Pane, PaneContext, PaneKind};
@@ -191,7 +191,7 @@ fn camera_ui(
         overlay,
         layers,
     };
-    let mut room = cell.shrink(2.0);
+    let mut room = cell;
     room.max.y -= caption;
     let view = scene.paint(ui, room);
     if chosen {
@@ -214,7 +214,11 @@ fn camera_ui(
     }
     late_ui(ui, context, &view.rect, picture, chosen);
 
-    let response = ui.interact(view.rect, ui.scope_id().with(("camera", index)), Sense::click());
+    let response = ui.interact(
+        view.rect,
+        ui.scope_id().with(("camera", index)),
+        Sense::click(),
+    );
     let label = format!("Camera {name}");
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, &label));
     if response.clicked() && !chosen {
@@ -306,27 +310,30 @@ fn message_ui(ui: &Ui, area: Rect, text: &str) {
         .galley(area.center() - galley.size() / 2.0, galley, color);
 }
 
-/// Equal cells for `n` pictures of the given aspect ratio, in as many columns as make them largest.
-fn tile(area: Rect, n: usize, aspect: f32, caption: f32) -> Vec<Rect> {
-    let picture_width = |columns: usize| {
+/// Equal cells for `n` pictures of the given aspect ratio with a caption each, in as many columns as make them largest,
+/// next to each other in the middle of `area`.
+pub(super) fn tile(area: Rect, n: usize, aspect: f32, caption: f32) -> Vec<Rect> {
+    /// Room between two pictures.
+    const GAP: f32 = 3.0 * SPACE;
+    let picture = |columns: usize| {
         let rows = n.div_ceil(columns);
         let cell = vec2(
-            area.width() / columns as f32,
+            area.width() / columns as f32 - GAP,
             area.height() / rows as f32 - caption,
         );
-        cell.x.min(cell.y * aspect)
+        let width = cell.x.min(cell.y * aspect).max(1.0);
+        vec2(width, width / aspect)
     };
     let columns = (1..=n)
-        .max_by(|a, b| picture_width(*a).total_cmp(&picture_width(*b)))
+        .max_by(|a, b| picture(*a).x.total_cmp(&picture(*b).x))
         .unwrap_or(1);
-    let size = vec2(
-        area.width() / columns as f32,
-        area.height() / n.div_ceil(columns) as f32,
-    );
+    let size = picture(columns) + vec2(GAP, caption);
+    let all = vec2(columns as f32 * size.x, n.div_ceil(columns) as f32 * size.y);
+    let corner = area.min + ((area.size() - all) * 0.5).max(Vec2::ZERO);
     (0..n)
         .map(|i| {
             let at = vec2((i % columns) as f32 * size.x, (i / columns) as f32 * size.y);
-            Rect::from_min_size(area.min + at, size)
+            Rect::from_min_size(corner + at, size).shrink2(vec2(GAP / 2.0, 0.0))
         })
         .collect()
 }
@@ -362,13 +369,25 @@ mod tests {
 
     #[test]
     fn cameras_are_as_large_as_they_can_be() {
-        let wide = Rect::from_min_size(pos2(0.0, 0.0), vec2(800.0, 300.0));
-        let cells = tile(wide, 2, 1.0, 16.0);
-        assert_eq!(cells[0].size(), vec2(400.0, 300.0));
-        assert_eq!(cells[1].left(), 400.0);
-        let tall = Rect::from_min_size(pos2(0.0, 0.0), vec2(300.0, 800.0));
-        assert_eq!(tile(tall, 2, 1.0, 16.0)[1].top(), 400.0);
-        let square = Rect::from_min_size(pos2(0.0, 0.0), vec2(600.0, 600.0));
-        assert_eq!(tile(square, 4, 1.0, 0.0)[3].min, pos2(300.0, 300.0));
+        let area = |w: f32, h: f32| Rect::from_min_size(pos2(10.0, 20.0), vec2(w, h));
+        // Wide: side by side, as high as there is room, and close together.
+        let wide = tile(area(1000.0, 316.0), 2, 1.0, 16.0);
+        assert_eq!(wide[0].size(), vec2(300.0, 316.0));
+        assert_eq!(wide[0].top(), wide[1].top());
+        assert!(wide[1].left() - wide[0].right() < 5.0 * SPACE);
+        // High: one above the other.
+        let high = tile(area(300.0, 1000.0), 2, 1.0, 16.0);
+        assert!(high[1].top() >= high[0].bottom());
+        // Square: two by two.
+        let square = tile(area(600.0, 600.0), 4, 1.0, 0.0);
+        assert_eq!(
+            (square[0].left(), square[1].top()),
+            (square[2].left(), square[0].top())
+        );
+        for cell in wide.iter().chain(&high).chain(&square) {
+            assert!(cell.width() > 0.0 && cell.height() > 0.0);
+        }
+        // A pane that is closed down to nothing.
+        assert_eq!(tile(area(0.0, 0.0), 3, 1.3, 16.0).len(), 3);
     }
 }

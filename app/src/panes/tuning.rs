@@ -79,128 +79,161 @@ impl Pane for Tuning {
     }
 }
 
+/// A small table: a name at the left of every row, numbers right-aligned in columns.
+pub(super) struct Table {
+    name: f32,
+    columns: Vec<f32>,
+}
+
+impl Table {
+    /// Names take `name` points; the rest is shared by the columns in proportion to their `weights`, up to `widest` each.
+    pub(super) fn new(ui: &Ui, name: f32, weights: &[f32], widest: f32) -> Self {
+        let gaps = weights.len() as f32 * ui.spacing().item_spacing.x;
+        let room = (ui.available_width() - name - gaps).max(0.0);
+        let total: f32 = weights.iter().sum();
+        let columns = weights
+            .iter()
+            .map(|weight| (room * weight / total).min(widest * weight).floor())
+            .collect();
+        Self { name, columns }
+    }
+
+    /// One row; every cell has a text and what its tooltip says, if anything.
+    pub(super) fn row(
+        &self,
+        ui: &mut Ui,
+        name: RichText,
+        help: &str,
+        cells: impl IntoIterator<Item = (RichText, String)>,
+    ) {
+        let height = ui.text_style_height(&egui::TextStyle::Body) + SPACE;
+        let cell = |ui: &mut Ui, width: f32, layout: Layout, text: RichText, hover: &str| {
+            ui.allocate_ui_with_layout(vec2(width, height), layout, |ui| {
+                ui.set_min_width(width);
+                let response = ui.add(egui::Label::new(text).truncate());
+                if !hover.is_empty() {
+                    response.on_hover_text(hover);
+                }
+            });
+        };
+        ui.horizontal(|ui| {
+            let (left, right) = (
+                Layout::left_to_right(Align::Center),
+                Layout::right_to_left(Align::Center),
+            );
+            cell(ui, self.name, left, name, help);
+            for (width, (text, hover)) in self.columns.iter().zip(cells) {
+                cell(ui, *width, right, text, &hover);
+            }
+        });
+    }
+}
+
+/// Whether the brightest patch is where it should be, in a word and a colour.
+pub(super) fn hit_text(hit: bool, tokens: &theme::Tokens) -> RichText {
+    if hit {
+        RichText::new("hit").color(tokens.good)
+    } else {
+        RichText::new("miss").color(tokens.bad)
+    }
+}
+
 /// The shown frame, the tuning split and the held-out split, in one table.
 fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let inspector = context.inspector;
     let look = inspector.look().map(|l| &**l);
     let report = inspector.report().map(|r| &**r);
     let tokens = theme::tokens(ui);
-    let columns = ["IoU", "Box IoU", "Hit", "± 1 patch"];
-    let help = [
-        "Intersection over union of mask and reference box; patches count by the share of their area inside the box",
-        "This frame: IoU of the mask's box with the reference box. Splits: share of frames where it is at least 0.5",
-        "Whether the brightest patch lies in the reference box (pointing game)",
-        "The same with the box grown by one patch on every side",
+    let small = |text: &str| RichText::new(text).small().color(tokens.text_weak);
+    let number = |text: String, color| RichText::new(text).monospace().color(color);
+    let columns = [
+        (
+            "IoU",
+            "Intersection over union of mask and reference box; patches count by the share of their area inside the box",
+        ),
+        (
+            "Box IoU",
+            "This frame: IoU of the mask's box with the reference box. Splits: share of frames where it is at least 0.5",
+        ),
+        (
+            "Hit",
+            "Whether the brightest patch lies in the reference box (pointing game)",
+        ),
+        (
+            "± 1 patch",
+            "The same with the box grown by one patch on every side",
+        ),
     ];
-    let name_width = 24.0 * SPACE;
-    let width = ((ui.available_width() - name_width) / columns.len() as f32 - 2.0 * SPACE)
-        .max(10.0 * SPACE);
-    let cell = |ui: &mut Ui, text: RichText, hover: &str| {
-        ui.allocate_ui_with_layout(
-            vec2(width, 5.0 * SPACE),
-            Layout::right_to_left(Align::Center),
-            |ui| {
-                ui.set_min_width(width);
-                let response = ui.add(egui::Label::new(text).truncate());
-                if !hover.is_empty() {
-                    response.on_hover_text(hover);
-                }
-            },
-        );
-    };
-    let name = |ui: &mut Ui, text: &str, hover: &str| {
-        ui.allocate_ui_with_layout(
-            vec2(name_width, 5.0 * SPACE),
-            Layout::left_to_right(Align::Center),
-            |ui| {
-                ui.set_min_width(name_width);
-                ui.label(text).on_hover_text(hover);
-            },
-        );
-    };
-    ui.horizontal(|ui| {
-        let source = report
-            .and_then(|r| r.source)
-            .or(look.and_then(|l| l.metrics).map(|(_, s)| s));
-        let against = source.map_or("no reference", |s| s.label());
-        ui.allocate_ui_with_layout(
-            vec2(name_width, 5.0 * SPACE),
-            Layout::left_to_right(Align::Center),
-            |ui| {
-                ui.set_min_width(name_width);
-                ui.label(
-                    RichText::new(format!("against {against}"))
-                        .small()
-                        .color(tokens.text_weak),
-                );
-            },
-        );
-        for (column, help) in columns.iter().zip(help) {
-            cell(
-                ui,
-                RichText::new(*column).small().color(tokens.text_weak),
-                help,
-            );
-        }
+    // The first column also holds a standard error.
+    let table = Table::new(ui, 27.0 * SPACE, &[1.6, 1.0, 0.9, 1.1], 24.0 * SPACE);
+    let nothing = |hover: &str| vec![(small("–"), hover.to_owned()); columns.len()];
+
+    let source = report
+        .and_then(|r| r.source)
+        .or(look.and_then(|l| l.metrics).map(|(_, s)| s));
+    let against = source.map_or("No reference".to_owned(), |s| {
+        format!("against {}", s.label())
     });
-    ui.horizontal(|ui| {
-        name(ui, "This frame", "The frame under the cursor");
-        match look.and_then(|l| l.metrics) {
-            Some((m, _)) => {
-                let mark = |hit: bool| {
-                    if hit {
-                        RichText::new("hit").color(tokens.good)
-                    } else {
-                        RichText::new("miss").color(tokens.bad)
-                    }
-                };
-                cell(
-                    ui,
-                    RichText::new(format!("{:.2}", m.mask_iou)).monospace(),
-                    "",
-                );
-                cell(
-                    ui,
-                    RichText::new(format!("{:.2}", m.box_iou)).monospace(),
-                    "",
-                );
-                cell(ui, mark(m.pointing), "");
-                cell(ui, mark(m.pointing_slack), "");
-            }
-            None => (0..columns.len())
-                .for_each(|_| cell(ui, RichText::new("–").color(tokens.text_weak), "")),
-        }
-    });
+    let headings = columns.map(|(name, help)| (small(name), help.to_owned()));
+    table.row(
+        ui,
+        small(&against),
+        "What the numbers are measured against",
+        headings,
+    );
+
+    let frame = match look.and_then(|l| l.metrics) {
+        Some((m, _)) => vec![
+            (
+                number(format!("{:.2}", m.mask_iou), tokens.text),
+                String::new(),
+            ),
+            (
+                number(format!("{:.2}", m.box_iou), tokens.text),
+                String::new(),
+            ),
+            (hit_text(m.pointing, tokens), String::new()),
+            (hit_text(m.pointing_slack, tokens), String::new()),
+        ],
+        None => nothing("No reference box on this frame"),
+    };
+    table.row(
+        ui,
+        RichText::new("This frame"),
+        "The frame under the cursor",
+        frame,
+    );
+
     let behind = inspector.report_is_behind();
+    let color = if behind {
+        tokens.text_weak
+    } else {
+        tokens.text
+    };
     for (split, metrics) in [
         (Split::Tune, report.and_then(|r| r.tune)),
         (Split::HeldOut, report.and_then(|r| r.held_out)),
     ] {
         let audit = audit_text(context, split, metrics.as_ref());
-        ui.horizontal(|ui| {
-            name(ui, split.label(), &audit);
-            let color = if behind {
-                tokens.text_weak
-            } else {
-                tokens.text
-            };
-            let number = |text: String| RichText::new(text).monospace().color(color);
-            match metrics {
-                Some(m) => {
-                    let sem = if m.iou_sem.is_finite() {
-                        format!(" ±{:.2}", m.iou_sem)
-                    } else {
-                        String::new()
-                    };
-                    cell(ui, number(format!("{:.2}{sem}", m.mean_iou)), &audit);
-                    cell(ui, number(percent(m.box_recall)), &audit);
-                    cell(ui, number(percent(m.pointing)), &audit);
-                    cell(ui, number(percent(m.pointing_slack)), &audit);
-                }
-                None => (0..columns.len())
-                    .for_each(|_| cell(ui, RichText::new("–").color(tokens.text_weak), &audit)),
+        let cells = match metrics {
+            Some(m) => {
+                let sem = if m.iou_sem.is_finite() {
+                    format!(" ±{:.2}", m.iou_sem)
+                } else {
+                    String::new()
+                };
+                [
+                    format!("{:.2}{sem}", m.mean_iou),
+                    percent(m.box_recall),
+                    percent(m.pointing),
+                    percent(m.pointing_slack),
+                ]
+                .map(|text| (number(text, color), audit.clone()))
+                .to_vec()
             }
-        });
+            None => nothing(&audit),
+        };
+        table.row(ui, RichText::new(split.label()), &audit, cells);
     }
     status_ui(ui, context);
 }
@@ -263,7 +296,7 @@ fn status_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
     let line = |ui: &mut Ui, text: String, color| {
         let hover = text.clone();
         ui.add(egui::Label::new(RichText::new(text).small().color(color)).truncate())
-            .on_hover_text(hover);
+            .on_hover_text(hover)
     };
     let Some(look) = inspector.look() else {
         if let LookState::Failed(reason) = inspector.look_state() {
@@ -286,10 +319,9 @@ fn status_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         if let Some((fewest, most)) = candidates {
             let text = format!("{fewest} to {most} candidate heads a frame");
             if fewest < look.inputs.selection.k {
-                line(
-                    ui,
-                    format!("{text}: the elbow is fragile here, try none or manual"),
-                    tokens.warn,
+                line(ui, format!("{text}; try a manual τ"), tokens.warn).on_hover_text(
+                    "Some frames have fewer candidates than heads are wanted. The elbow is fragile on small models: \
+                     a manual threshold, or none, is steadier",
                 );
             } else {
                 line(ui, text, tokens.text_weak);
@@ -743,6 +775,21 @@ impl Form<'_> {
                 (FrequencyTie::RankSum, "Better ranks first"),
             ],
         );
+        self.tie_hint(ui, s);
+    }
+
+    /// Says when the votes are too few to tell heads apart.
+    fn tie_hint(&self, ui: &mut Ui, s: &HeadSelection) {
+        /// Below this many frames, many heads have equally many votes.
+        const FEW: usize = 100;
+        let frames = self.report.map_or(0, Report::tuning_frames);
+        if (1..FEW).contains(&frames) && s.freq_tie == FrequencyTie::Index {
+            ui.horizontal(|ui| {
+                name_cell(ui, "", "");
+                let text = format!("With {frames} frames this favours early layers");
+                ui.label(RichText::new(text).small().color(theme::tokens(ui).warn));
+            });
+        }
     }
 
     fn map(&self, ui: &mut Ui, s: &mut HeadSelection) {
@@ -1244,7 +1291,7 @@ fn strip_ui(
     painter.text(
         caption,
         egui::Align2::RIGHT_CENTER,
-        format!("IoU ≤ {:.2}", best[1]),
+        format!("best {:.2}", best[1]),
         font,
         tokens.text_weak,
     );
