@@ -94,7 +94,7 @@ pub fn install(window: bool) -> LogMemory {
     // winit reports every X11 request to a window that has just closed as an error; what matters comes back from it as
     // a result. The notes of the graphics stack on software drivers are for its developers.
     let usual = if window {
-        "warn,gazelab=info,model=info,training=info,winit=off,wgpu_hal=error,egui_wgpu=error"
+        "warn,gazelab=info,model=info,training=info,winit=off,eframe=off,wgpu_hal=error,egui_wgpu=error"
     } else {
         "warn"
     };

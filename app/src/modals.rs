@@ -168,32 +168,33 @@ fn unsaved_ui(
 }
 
 fn shortcuts_ui(ui: &mut egui::Ui) -> bool {
-    ui.set_width(170.0 * SPACE);
+    /// Three columns of about the same height.
+    const COLUMNS: [&[Menu]; 3] = [
+        &[Menu::File, Menu::Edit, Menu::Attention],
+        &[Menu::Go, Menu::Run],
+        &[Menu::View, Menu::Help],
+    ];
+    ui.set_width(208.0 * SPACE);
     title(ui, "Keyboard shortcuts");
     let all = Command::all();
+    let height = ui.ctx().content_rect().height() - 44.0 * SPACE;
     egui::ScrollArea::vertical()
-        .max_height(120.0 * SPACE)
+        .max_height(height)
         .show(ui, |ui| {
-            // The bar of the scroll area floats over its right edge.
-            ui.set_width(ui.available_width() - 4.0 * SPACE);
-            ui.spacing_mut().item_spacing.x = 8.0 * SPACE;
-            ui.columns(2, |columns| {
-                for (index, menu) in Menu::ALL.into_iter().enumerate() {
-                    // Two columns of about the same height.
-                    let ui = &mut columns[usize::from(index >= 3)];
-                    let bound: Vec<_> = all
-                        .iter()
-                        .filter_map(Command::info)
-                        .filter(|info| info.menu == menu)
-                        .filter_map(|info| Some((info.label, info.shortcut?)))
-                        .collect();
-                    if bound.is_empty() {
-                        continue;
-                    }
-                    crate::widgets::section(ui, menu.label());
-                    for (label, shortcut) in bound {
-                        let keys = crate::widgets::shortcut_text(ui.ctx(), &shortcut);
-                        crate::widgets::fact(ui, label, keys);
+            ui.spacing_mut().item_spacing = egui::vec2(10.0 * SPACE, 2.0);
+            ui.spacing_mut().interact_size.y = 5.0 * SPACE;
+            ui.columns(COLUMNS.len(), |columns| {
+                for (ui, menus) in columns.iter_mut().zip(COLUMNS) {
+                    for menu in menus {
+                        crate::widgets::section(ui, menu.label());
+                        let infos = all.iter().filter_map(Command::info);
+                        for info in infos.filter(|info| info.menu == *menu) {
+                            if let Some(shortcut) = info.shortcut {
+                                let keys = crate::widgets::shortcut_text(ui.ctx(), &shortcut);
+                                crate::widgets::fact(ui, info.label, keys);
+                            }
+                        }
+                        ui.add_space(2.0 * SPACE);
                     }
                 }
             });

@@ -76,7 +76,16 @@ fn script(open: Option<&str>) -> Vec<Scene> {
                 vec![Command::ShowPane(kind)],
             );
         }
-        scene(format!("{theme}-shortcuts"), vec![Command::ShowShortcuts]);
+        for (name, command) in [
+            ("shortcuts", Command::ShowShortcuts),
+            ("about", Command::ShowAbout),
+            ("path", Command::TypePath),
+        ] {
+            scene(
+                format!("{theme}-{name}"),
+                vec![Command::CloseDialog, command],
+            );
+        }
         let Some(open) = &open else { continue };
         scene(
             format!("{theme}-demo"),

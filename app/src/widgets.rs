@@ -262,6 +262,21 @@ pub fn shortcut_text(context: &egui::Context, shortcut: &egui::KeyboardShortcut)
     }
 }
 
+/// A number with two decimals; what rounds to nothing has no sign.
+pub fn decimal(value: f32) -> String {
+    let text = format!("{value:.2}");
+    if text == "-0.00" {
+        "0.00".to_owned()
+    } else {
+        text
+    }
+}
+
+/// An axis of steps: marks as close together as their numbers allow.
+pub fn step_axis<'a>() -> Vec<egui_plot::AxisHints<'a>> {
+    vec![egui_plot::AxisHints::new_x().label_spacing(egui::Rangef::new(24.0, 44.0))]
+}
+
 /// Seconds in words short enough for a table.
 pub fn duration_text(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {

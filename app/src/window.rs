@@ -92,12 +92,16 @@ fn explain(error: eframe::Error) -> anyhow::Error {
          apt install mesa-vulkan-drivers, which also draws without a GPU), or work without the window, see gazelab --help";
     const NO_WINDOW: &str = "the display refused to open a window; check DISPLAY or WAYLAND_DISPLAY, or work without \
          the window, see gazelab --help";
-    let what = match &error {
-        eframe::Error::Wgpu(_) => NO_DRIVER,
-        eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_) => NO_WINDOW,
-        _ => "the window did not open",
-    };
-    anyhow::Error::new(error).context(what)
+    match error {
+        eframe::Error::Wgpu(error) => anyhow::Error::new(error).context(NO_DRIVER),
+        // winit's message names the line of its source where it gave up; what follows that is the reason.
+        eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_) => {
+            let text = error.to_string();
+            let reason = text.rsplit(": ").next().unwrap_or(&text).to_owned();
+            anyhow::Error::msg(reason).context(NO_WINDOW)
+        }
+        error => anyhow::Error::new(error).context("the window did not open"),
+    }
 }
 
 /// A gaze on a patch grid, drawn rather than stored.

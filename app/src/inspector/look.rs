@@ -2,8 +2,8 @@
 
 use super::truth::{Truth, TruthSource};
 use grounding::{
-    Aggregate, Capture, FrameMetrics, FrequencyTie, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap, Rect,
-    SampleScores, ViewGrid, frame_metrics, gaze, heat_map, score_heads, select_heads,
+    Aggregate, Capture, FrameMetrics, FrequencyTie, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
+    Rect, SampleScores, ViewGrid, frame_metrics, gaze, heat_map, score_heads, select_heads,
 };
 use session::MapChoice;
 use std::sync::Arc;
@@ -16,6 +16,17 @@ pub enum HeadsFrom {
     TuningSplit(usize),
     /// The shown frame alone, because no survey is there yet.
     ThisFrame,
+}
+
+impl HeadsFrom {
+    /// Completes "chosen on …".
+    pub fn text(self) -> String {
+        match self {
+            Self::TuningSplit(1) => "one tuning frame".to_owned(),
+            Self::TuningSplit(frames) => format!("{frames} tuning frames"),
+            Self::ThisFrame => "this frame alone".to_owned(),
+        }
+    }
 }
 
 /// Everything that the look at one frame depends on.

@@ -298,7 +298,9 @@ mod tests {
         let (layers, heads) = (5, 7);
         let n = layers * heads;
         // Head i is constant i / n in units of what a row may hold.
-        let data: Arc<[f32]> = (0..n).flat_map(|i| [i as f32 / n as f32 / 6.0; 6]).collect();
+        let data: Arc<[f32]> = (0..n)
+            .flat_map(|i| [i as f32 / n as f32 / 6.0; 6])
+            .collect();
         let maps = HeadMaps::new(GRID, layers, heads, data).unwrap();
         let layout = AtlasLayout::new(GRID, n, 8192).unwrap();
         let image = atlas_image(&maps, &layout, ColorMap::Cividis, |_| Scale {
@@ -310,7 +312,10 @@ mod tests {
             let uv = layout.uv(i);
             let x = (uv.min.x * image.size[0] as f32).round() as usize;
             let y = (uv.min.y * image.size[1] as f32).round() as usize;
-            let expected = color(ColorMap::Cividis, f64::from(i as f32 / n as f32 / 6.0) * 6.0);
+            let expected = color(
+                ColorMap::Cividis,
+                f64::from(i as f32 / n as f32 / 6.0) * 6.0,
+            );
             for (dx, dy) in [(0, 0), (2, 1)] {
                 assert_eq!(
                     image.pixels[(y + dy) * image.size[0] + x + dx],

@@ -11,8 +11,8 @@ mod scene;
 mod texture;
 
 pub use bar::{color_bar_ui, format_value};
-pub use heat::{AtlasLayout, Scale, atlas_image, bar_image, heat_image};
 pub use figure::{Vertex, outline};
+pub use heat::{AtlasLayout, Scale, atlas_image, bar_image, heat_image};
 pub use overlay::{Dash, FrameView, Line};
 pub use scene::{Layers, Scene, honest_color_map, legend_ui};
 pub use texture::{Textures, content_key, map_key};

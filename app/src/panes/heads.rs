@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::attention::no_look_ui;
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
-use crate::inspector::{HeadsFrom, Look, head_name};
+use crate::inspector::{Look, head_name};
 use crate::paint::{
     AtlasLayout, Scale, Textures, atlas_image, color_bar_ui, content_key, format_value,
 };
@@ -119,9 +119,11 @@ impl Pane for Heads {
                 let grid = |ui: &mut Ui| grid_ui(ui, context, &look, scales, cell, false);
                 let hovered = ui.allocate_ui_with_layout(size, layout, grid).inner;
                 let id = hovered.unwrap_or_else(|| shown_head(&look));
-                ScrollArea::vertical().id_salt("facts").show(ui, |ui| {
-                    ui.set_width(facts.min(80.0 * SPACE));
-                    facts_ui(ui, context, &look, scales, id);
+                ui.vertical(|ui| {
+                    ScrollArea::vertical().id_salt("facts").show(ui, |ui| {
+                        ui.set_width(facts.min(80.0 * SPACE));
+                        facts_ui(ui, context, &look, scales, id);
+                    });
                 });
                 hovered
             })
@@ -175,10 +177,7 @@ fn header_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, scales: &S
                 ui.painter().circle_filled(rect.center(), 3.0, tokens.bad);
             });
         }
-        let chosen = match look.heads_from {
-            HeadsFrom::TuningSplit(frames) => format!("chosen on {frames} tuning frames"),
-            HeadsFrom::ThisFrame => "chosen on this frame alone".to_owned(),
-        };
+        let chosen = format!("chosen on {}", look.heads_from.text());
         if ui.available_width() > 110.0 * SPACE {
             ui.label(RichText::new(chosen).small().color(tokens.text_weak));
         }

@@ -43,9 +43,9 @@ pub fn default_tree() -> Tree<PaneKind> {
         children: panes.iter().map(|p| Node::Pane(*p)).collect(),
     };
     let root = Node::Row(vec![
-        (0.16, tabs(&[P::Sources])),
+        (0.17, tabs(&[P::Sources])),
         (
-            0.84,
+            0.83,
             Node::Column(vec![
                 (
                     0.74,

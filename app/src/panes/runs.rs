@@ -99,7 +99,7 @@ pub fn state_text(ui: &Ui, run: &RunSummary) -> (String, Color32) {
     (text, color)
 }
 
-const ROW: f32 = 12.0 * SPACE;
+const ROW: f32 = 14.0 * SPACE;
 
 fn run_row(ui: &mut Ui, context: &mut PaneContext<'_>, run: &RunSummary) {
     let tokens = theme::tokens(ui);
@@ -291,7 +291,8 @@ fn curve_ui(
         let mut plot = Plot::new(title)
             .include_y(0.0)
             .include_y(1.05 * highest)
-            .grid_spacing(egui::Rangef::new(8.0, 80.0))
+            .grid_spacing(egui::Rangef::new(16.0, 80.0))
+            .custom_x_axes(widgets::step_axis())
             .height(ui.available_height())
             .allow_scroll(false)
             .allow_drag(false)

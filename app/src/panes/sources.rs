@@ -199,7 +199,10 @@ fn dataset_ui(ui: &mut Ui, context: &mut PaneContext<'_>, dataset: &OpenDataset)
     widgets::fact(ui, "Boxes", boxes);
     if !info.warnings.is_empty() {
         let tokens = theme::tokens(ui);
-        let text = format!("{} warnings", info.warnings.len());
+        let text = match info.warnings.len() {
+            1 => "1 warning".to_owned(),
+            count => format!("{count} warnings"),
+        };
         ui.label(RichText::new(text).color(tokens.warn))
             .on_hover_text(info.warnings.join("\n"));
     }

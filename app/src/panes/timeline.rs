@@ -330,7 +330,7 @@ fn plot_ui(ui: &mut Ui, context: &mut PaneContext<'_>, signal: &Signal<'_>, step
                 for dimension in 0..signal.dimensions {
                     let value = signal
                         .at(cursor, dimension)
-                        .map_or("–".to_owned(), |value| format!("{value:.2}"));
+                        .map_or("–".to_owned(), widgets::decimal);
                     ui.horizontal(|ui| {
                         ui.spacing_mut().item_spacing.x = SPACE;
                         let (mark, _) = ui.allocate_exact_size(
@@ -359,7 +359,8 @@ fn plot_ui(ui: &mut Ui, context: &mut PaneContext<'_>, signal: &Signal<'_>, step
         .allow_double_click_reset(false)
         .set_margin_fraction(Vec2::new(0.01, 0.08))
         .show_grid([false, true])
-        .grid_spacing(egui::Rangef::new(8.0, 80.0))
+        .grid_spacing(egui::Rangef::new(16.0, 80.0))
+        .custom_x_axes(widgets::step_axis())
         .y_axis_min_width(8.0 * SPACE)
         .include_x(1.0)
         .include_x(steps as f64)

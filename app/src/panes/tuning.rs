@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use super::attention::{query_name, selector_of};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
-use crate::inspector::{HeadsFrom, Look, LookState, Report, Split, SweepField};
+use crate::inspector::{Look, LookState, Report, Split, SweepField};
 use crate::paint::format_value;
 use crate::theme::{self, SPACE};
 use crate::widgets::{command_button, empty_state, section};
@@ -308,16 +308,21 @@ fn status_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         line(ui, reason.to_string(), tokens.warn);
     } else {
         let names: Vec<String> = look.heads.iter().map(|h| look.head_name(*h)).collect();
-        let on = match look.heads_from {
-            HeadsFrom::TuningSplit(frames) => format!("chosen on {frames} tuning frames"),
-            HeadsFrom::ThisFrame => "chosen on this frame alone".to_owned(),
-        };
-        line(ui, format!("{} {on}", names.join(", ")), tokens.text_weak);
+        let on = look.heads_from.text();
+        line(
+            ui,
+            format!("{} chosen on {on}", names.join(", ")),
+            tokens.text_weak,
+        );
     }
     let candidates = inspector.report().and_then(|r| r.candidates);
     ui.horizontal(|ui| {
         if let Some((fewest, most)) = candidates {
-            let text = format!("{fewest} to {most} candidate heads a frame");
+            let text = if fewest == most {
+                format!("{most} candidate heads a frame")
+            } else {
+                format!("{fewest} to {most} candidate heads a frame")
+            };
             if fewest < look.inputs.selection.k {
                 line(ui, format!("{text}; try a manual τ"), tokens.warn).on_hover_text(
                     "Some frames have fewer candidates than heads are wanted. The elbow is fragile on small models: \
@@ -1187,7 +1192,7 @@ impl Row<'_> {
                     .show_value(false)
                     .step_by(step)
                     .clamping(SliderClamping::Edits);
-                let slider = ui.add(slider).labelled_by(label).on_hover_text(self.help);
+                let slider = ui.add(slider).labelled_by(label);
                 let speed = (self.range.end() - self.range.start()) / 200.0;
                 let number = DragValue::new(value)
                     .range(self.range.clone())

@@ -122,14 +122,23 @@ impl Figure {
     }
 
     fn tree(&self, format: &'static str) -> Result<usvg::Tree> {
-        usvg::Tree::from_str(&self.svg, &options(font::database()))
+        // The backends take the fonts from the database and would warn about the ones in the file.
+        let plain = match (self.svg.find("<style>"), self.svg.find("</style>")) {
+            (Some(start), Some(end)) => [
+                self.svg.get(..start),
+                self.svg.get(end + "</style>".len()..),
+            ],
+            _ => [Some(self.svg.as_str()), None],
+        };
+        let plain: String = plain.into_iter().flatten().collect();
+        usvg::Tree::from_str(&plain, &options(font::database()))
             .map_err(|e| Error::render(format, e))
     }
 
     fn pixmap(&self, dpi: f64) -> Result<tiny_skia::Pixmap> {
         let tree = self.tree("PNG")?;
         let [width, height] = self.size.map(|pt| (pt / 72.0 * dpi).round().max(1.0));
-        if !(dpi > 0.0) || width * height > MAX_PIXELS as f64 {
+        if !dpi.is_finite() || dpi <= 0.0 || width * height > MAX_PIXELS as f64 {
             return Err(Error::render(
                 "PNG",
                 format!("{width} × {height} pixels; choose a lower resolution"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use grounding::{HeadId, HeadSelection};
 use serde::{Deserialize, Serialize};
@@ -353,6 +353,30 @@ impl Look {
             Self::Captures(path) | Self::Checkpoint(path) => Some(path),
         }
     }
+
+    /// Run and step of a checkpoint, or the name of a file; what an arm without a name is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path().map(short_path).unwrap_or_default()
+    }
+}
+
+/// The run and step of a checkpoint, or the name of a capture file.
+pub(crate) fn short_path(path: &Path) -> String {
+    let names: Vec<String> = path
+        .components()
+        .filter_map(|c| match c {
+            Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+            _ => None,
+        })
+        .filter(|name| name != "checkpoints")
+        .collect();
+    let is_step = names.last().is_some_and(|n| n.starts_with("step-"));
+    let keep = if is_step { 2 } else { 1 };
+    names
+        .get(names.len().saturating_sub(keep)..)
+        .unwrap_or_default()
+        .join("/")
 }
 
 /// `tabletop:…` names generated data, not a file.
@@ -425,6 +449,22 @@ mod tests {
             }],
             ..Recipe::default()
         }
+    }
+
+    #[test]
+    fn paths_are_kept_short() {
+        assert_eq!(
+            short_path(Path::new(
+                "/home/someone/runs/mae-1/checkpoints/step-00000500"
+            )),
+            "mae-1/step-00000500"
+        );
+        assert_eq!(
+            short_path(Path::new("/home/someone/gaze.safetensors")),
+            "gaze.safetensors"
+        );
+        assert_eq!(short_path(Path::new("demo/policy")), "policy");
+        assert_eq!(short_path(Path::new("/")), "");
     }
 
     #[test]

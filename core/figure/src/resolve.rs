@@ -18,7 +18,7 @@ use crate::data::{
     ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, FrameProvenance, MapLayer,
     MaskLayer, PatchEdges, Provenance, Row,
 };
-use crate::recipe::is_specification;
+use crate::recipe::{self, is_specification};
 use crate::{
     Arm, Column, Content, Error, Frame, Look, MapChoice, Recipe, Reference, Result, SourceError,
 };
@@ -752,10 +752,9 @@ fn heading(recipe: &Recipe, column: &Column, frames: &[ResolvedFrame]) -> Column
             .get(arm)
             .map(|a| a.name.clone())
             .unwrap_or_default();
-        if name.is_empty() {
-            format!("arm {}", arm + 1)
-        } else {
-            name
+        match recipe.arms.get(arm) {
+            Some(found) if name.is_empty() => found.look.name(),
+            _ => name,
         }
     };
     let title = if column.title.is_empty() {
@@ -858,7 +857,7 @@ fn provenance(
                 .iter()
                 .filter(|_| index == 0)
                 .filter_map(|f| f.captures.as_deref())
-                .map(short_path)
+                .map(recipe::short_path)
                 .collect();
             let sources: BTreeSet<String> =
                 if recipe.frames.iter().all(|f| f.captures.is_some()) && !own.is_empty() {
@@ -866,7 +865,7 @@ fn provenance(
                 } else {
                     arm.look
                         .path()
-                        .map(short_path)
+                        .map(recipe::short_path)
                         .into_iter()
                         .chain(own)
                         .collect()
@@ -921,24 +920,6 @@ fn query_name(query: &QuerySelector) -> String {
     }
 }
 
-/// The run and step of a checkpoint, or the name of a capture file.
-fn short_path(path: &Path) -> String {
-    let names: Vec<String> = path
-        .components()
-        .filter_map(|c| match c {
-            std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-            _ => None,
-        })
-        .filter(|name| name != "checkpoints")
-        .collect();
-    let is_step = names.last().is_some_and(|n| n.starts_with("step-"));
-    let keep = if is_step { 2 } else { 1 };
-    names
-        .get(names.len().saturating_sub(keep)..)
-        .unwrap_or_default()
-        .join("/")
-}
-
 fn selection_id(selection: &HeadSelection) -> String {
     // Compact RON names every field in the order of the struct, so equal selections give equal text.
     let text = ron::to_string(selection).unwrap_or_default();
@@ -959,22 +940,6 @@ mod tests {
     )]
 
     use super::*;
-
-    #[test]
-    fn paths_are_kept_short() {
-        assert_eq!(
-            short_path(Path::new(
-                "/home/someone/runs/mae-1/checkpoints/step-00000500"
-            )),
-            "mae-1/step-00000500"
-        );
-        assert_eq!(
-            short_path(Path::new("/home/someone/gaze.safetensors")),
-            "gaze.safetensors"
-        );
-        assert_eq!(short_path(Path::new("demo/policy")), "policy");
-        assert_eq!(short_path(Path::new("/")), "");
-    }
 
     #[test]
     fn selections_that_differ_have_other_ids() {

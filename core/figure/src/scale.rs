@@ -64,7 +64,7 @@ impl ValueScale {
         let mut step = 10f64.powi((span / unit).log10().floor() as i32 - 1);
         // 1, 2, 5, 10, 20, 50, …
         for factor in [2.0, 2.5, 2.0].into_iter().cycle().take(12) {
-            if (span / unit / step).floor() as usize + 1 <= most.max(2) {
+            if ((span / unit / step).floor() as usize) < most.max(2) {
                 break;
             }
             step *= factor;

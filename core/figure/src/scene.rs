@@ -195,12 +195,12 @@ impl Scene {
             escape(&head.title),
             escape(&head.description),
         );
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<metadata><rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\" \
              xmlns:dc=\"http://purl.org/dc/elements/1.1/\"><rdf:Description rdf:about=\"\"><dc:title>{}</dc:title>\
              <dc:creator>{}</dc:creator><dc:description>{}</dc:description><dc:source>{}</dc:source></rdf:Description>\
-             </rdf:RDF></metadata>\n",
+             </rdf:RDF></metadata>",
             escape(&head.title),
             escape(&head.creator),
             escape(&head.description),

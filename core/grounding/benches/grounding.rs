@@ -59,14 +59,28 @@ struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { frames, n_layers, n_heads, grid } = self;
-        write!(f, "{frames} × {n_layers}×{n_heads} heads, {} patches", grid.len())
+        let Self {
+            frames,
+            n_layers,
+            n_heads,
+            grid,
+        } = self;
+        write!(
+            f,
+            "{frames} × {n_layers}×{n_heads} heads, {} patches",
+            grid.len()
+        )
     }
 }
 
 impl Case {
     const fn new(frames: u64, (n_layers, n_heads, grid): (usize, usize, Grid)) -> Self {
-        Self { frames, n_layers, n_heads, grid }
+        Self {
+            frames,
+            n_layers,
+            n_heads,
+            grid,
+        }
     }
 
     fn frame(&self, seed: u64) -> HeadMaps {
@@ -75,13 +89,20 @@ impl Case {
 
     fn samples(&self) -> Vec<Sample> {
         (0..self.frames)
-            .map(|seed| Sample { maps: self.frame(seed), truth: Some(Rect::new(0.2, 0.3, 0.5, 0.6)) })
+            .map(|seed| Sample {
+                maps: self.frame(seed),
+                truth: Some(Rect::new(0.2, 0.3, 0.5, 0.6)),
+            })
             .collect()
     }
 }
 
 /// What a slider of the head scores recomputes on the frame in view.
-const FRAMES: [Case; 3] = [Case::new(1, MODELS[0]), Case::new(1, MODELS[1]), Case::new(1, MODELS[2])];
+const FRAMES: [Case; 3] = [
+    Case::new(1, MODELS[0]),
+    Case::new(1, MODELS[1]),
+    Case::new(1, MODELS[2]),
+];
 
 /// What follows in the background.
 const DATASETS: [Case; 2] = [Case::new(2000, MODELS[0]), Case::new(200, MODELS[1])];
@@ -112,13 +133,21 @@ fn slider_move(bencher: Bencher, case: Case) {
 
 #[divan::bench(args = DATASETS, sample_count = 10)]
 fn evaluate_dataset(bencher: Bencher, case: Case) {
-    let (samples, selection, go_on) = (case.samples(), HeadSelection::default(), AtomicBool::new(false));
+    let (samples, selection, go_on) = (
+        case.samples(),
+        HeadSelection::default(),
+        AtomicBool::new(false),
+    );
     bencher.bench_local(|| evaluate(&samples, &selection, &go_on).unwrap());
 }
 
 #[divan::bench(args = DATASETS, sample_count = 10)]
 fn evaluate_dataset_scores_known(bencher: Bencher, case: Case) {
-    let (samples, selection, go_on) = (case.samples(), HeadSelection::default(), AtomicBool::new(false));
+    let (samples, selection, go_on) = (
+        case.samples(),
+        HeadSelection::default(),
+        AtomicBool::new(false),
+    );
     let scores = score_samples(&samples, &selection, &go_on).unwrap();
     bencher.bench_local(|| evaluate_scored(&samples, &scores, &selection, &go_on).unwrap());
 }

@@ -201,18 +201,17 @@ fn every_object_can_be_asked_for_and_twins_differ() {
 
 #[test]
 fn targets_do_not_stand_out_without_the_instruction() {
-    // In a scene of four, colours and shapes are crossed: each object shares its colour with one other and its shape
-    // with another one.
+    // Two colours times two shapes, less one: no colour and no shape alone finds every target.
     for seed in 0..30 {
         let world = World::new(Suite::Object, Environment::A, seed);
         let objects: Vec<_> = world.scene().objects().map(|(_, o)| o).collect();
-        assert_eq!(objects.len(), 4);
+        assert_eq!(objects.len(), 3);
         for object in &objects {
             let count = |same: &dyn Fn(Kind, tabletop::Colour) -> bool| {
                 objects.iter().filter(|o| same(o.kind, o.colour)).count()
             };
-            assert_eq!(count(&|kind, _| kind == object.kind), 2);
-            assert_eq!(count(&|_, colour| colour == object.colour), 2);
+            assert!(count(&|kind, _| kind == object.kind) <= 2);
+            assert!(count(&|_, colour| colour == object.colour) <= 2);
             assert_eq!(
                 count(&|kind, colour| (kind, colour) == (object.kind, object.colour)),
                 1

@@ -324,6 +324,8 @@ impl RunSpec {
         if let Some(steps) = request.steps {
             schedule.steps = steps;
         }
+        let steps = schedule.steps;
+        let at_most = |every: u64, times: u64| every.min(steps / times).max(1);
         let spec = Self {
             version: Self::VERSION,
             name: format!(
@@ -343,9 +345,10 @@ impl RunSpec {
             schedule,
             seed: request.seed,
             device: request.device.parse()?,
-            log_every: defaults::log_every(),
-            early_every: defaults::early_every(),
-            checkpoint_every: defaults::checkpoint_every(),
+            // A short run is watched, and loses as little when it is killed, as a long one.
+            log_every: at_most(defaults::log_every(), 50),
+            early_every: at_most(defaults::early_every(), 10),
+            checkpoint_every: at_most(defaults::checkpoint_every(), 5),
             keep_checkpoints: defaults::keep_checkpoints(),
             pin_every: 0,
             probes: defaults::probes(),

@@ -144,28 +144,11 @@ pub(super) fn same_rules(a: &Arm, b: &Arm) -> bool {
 }
 
 /// What an arm is called: its name, or the end of its path.
-pub(super) fn arm_name(arm: &Arm, index: usize) -> String {
-    if !arm.name.is_empty() {
-        return arm.name.clone();
-    }
-    match arm.look.path() {
-        Some(path) => {
-            let names: Vec<_> = path
-                .iter()
-                .map(|n| n.to_string_lossy())
-                .filter(|n| n != "checkpoints")
-                .collect();
-            let keep = if names.last().is_some_and(|n| n.starts_with("step-")) {
-                2
-            } else {
-                1
-            };
-            names
-                .get(names.len().saturating_sub(keep)..)
-                .unwrap_or_default()
-                .join(" ")
-        }
-        None => format!("Model {}", index + 1),
+pub(super) fn arm_name(arm: &Arm) -> String {
+    if arm.name.is_empty() {
+        arm.look.name()
+    } else {
+        arm.name.clone()
     }
 }
 

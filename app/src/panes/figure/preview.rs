@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use egui::{
-    ColorImage, RichText, ScrollArea, Sense, TextureHandle, TextureOptions, Ui, WidgetInfo,
-    WidgetType, vec2,
+    ColorImage, RichText, Role, ScrollArea, Sense, TextureHandle, TextureOptions, Ui, WidgetInfo,
+    vec2,
 };
 use figure::{Raster, Recipe};
 use parking_lot::Mutex;
@@ -116,7 +116,6 @@ impl Preview {
         // Rounded up to half pixels, so that dragging the edge of a pane does not draw the sheet for every pixel.
         let px_per_mm = f64::from((points_per_mm * ui.ctx().pixels_per_point() * 2.0).ceil() / 2.0);
         self.ask(ui.ctx(), recipe, px_per_mm);
-        self.take(ui.ctx());
         let tokens = theme::tokens(ui);
         let waits = self
             .asked
@@ -162,7 +161,7 @@ impl Preview {
                 ui.painter()
                     .image(texture.id(), sheet, uv, egui::Color32::WHITE);
                 response.widget_info(|| {
-                    WidgetInfo::labeled(WidgetType::Image, true, "Preview of the figure")
+                    WidgetInfo::labeled(Role::Image, true, "Preview of the figure")
                 });
             });
         if late {
@@ -214,7 +213,8 @@ impl Preview {
         });
     }
 
-    fn take(&mut self, ctx: &egui::Context) {
+    /// Takes what the thread has drawn, if it has.
+    pub(super) fn take(&mut self, ctx: &egui::Context) {
         let Some(answer) = self.shared.as_ref().and_then(|s| s.outbox.lock().take()) else {
             return;
         };
@@ -303,8 +303,11 @@ mod tests {
         reason = "tests"
     )]
 
-    use super::*;
+    use std::time::Duration;
+
     use figure::{Column, Frame};
+
+    use super::*;
 
     #[test]
     fn the_newest_recipe_is_drawn_and_errors_are_told() {
