@@ -89,15 +89,15 @@ enum Data {
     },
     /// Record episodes of the built-in benchmark as a LeRobotDataset v3
     Record {
-        /// object, spatial or goal
+        /// object, spatial or goal; several take turns: object+spatial+goal
         #[arg(long)]
-        suite: tabletop::Suite,
+        suite: String,
         /// Number of episodes
         #[arg(long)]
         episodes: usize,
-        /// A, B, C or D
+        /// A, B, C or D; several take turns: A+B
         #[arg(long, default_value = "A")]
-        env: tabletop::Environment,
+        env: String,
         /// The same seed makes the same bytes
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -330,16 +330,15 @@ impl Cli {
                 } else {
                     Some(Default::default())
                 };
-                data_record(
-                    &tabletop::RecordOptions {
-                        suite,
-                        env,
-                        episodes,
-                        seed,
-                        noise,
-                    },
-                    &out,
-                )
+                let recipe = tabletop::Recipe {
+                    suites: tabletop::parts(&suite)?,
+                    environments: tabletop::parts(&env)?,
+                    episodes,
+                    seed,
+                    noise,
+                    ..Default::default()
+                };
+                data_record(&recipe, &out)
             }
             Some(Verb::Train(train)) => train.run(device),
             Some(Verb::Run(run)) => run.run(),
@@ -409,11 +408,11 @@ fn data_info(path: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn data_record(options: &tabletop::RecordOptions, out: &Path) -> anyhow::Result<()> {
+fn data_record(recipe: &tabletop::Recipe, out: &Path) -> anyhow::Result<()> {
     let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
     let start = Instant::now();
-    let total = options.episodes;
-    tabletop::record(options, out, &mut |done| {
+    let total = recipe.episodes;
+    tabletop::record(recipe, out, &mut |done| {
         if done % 50 == 0 || done == total {
             eprintln!(
                 "{done} of {total} episodes, {:.0} s",

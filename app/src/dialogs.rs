@@ -82,10 +82,13 @@ pub enum Answer {
 /// A dialog that ends sooner than this was never seen by a person: the desktop has no dialogs.
 const UNSEEN: Duration = Duration::from_millis(250);
 
+/// What was chosen, and how long the dialog was open.
+type Chosen = (Option<PathBuf>, Duration);
+
 /// The open dialog, if any. One at a time, as with any desktop program.
 #[derive(Default)]
 pub struct Dialogs {
-    open: Option<(Ask, Promise<(Option<PathBuf>, Duration)>)>,
+    open: Option<(Ask, Promise<Chosen>)>,
 }
 
 impl Dialogs {

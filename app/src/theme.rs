@@ -227,8 +227,7 @@ fn fonts() -> FontDefinitions {
 }
 
 fn style(tokens: &Tokens, base: Visuals) -> Style {
-    let mut style = Style::default();
-    style.text_styles = [
+    let text_styles = [
         (
             TextStyle::Small,
             FontId::new(size::SMALL, FontFamily::Proportional),
@@ -251,8 +250,12 @@ fn style(tokens: &Tokens, base: Visuals) -> Style {
         (title_style(), FontId::new(size::TITLE, semibold())),
     ]
     .into();
-    style.drag_value_text_style = TextStyle::Monospace;
-    style.animation_time = 0.08;
+    let mut style = Style {
+        text_styles,
+        drag_value_text_style: TextStyle::Monospace,
+        animation_time: 0.08,
+        ..Style::default()
+    };
 
     let spacing = &mut style.spacing;
     spacing.item_spacing = Vec2::new(2.0 * SPACE, SPACE);

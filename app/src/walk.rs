@@ -3,6 +3,7 @@
 //! Continuous integration runs it under a virtual display with a software graphics driver. It fails on the first error
 //! that the window shows, and when something does not come within its time.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 
 use crate::command::Command;
-use crate::panes::PaneKind;
+use crate::panes::{self, PaneKind};
 use crate::settings::{Settings, SettingsFile};
 use crate::workbench::{Options, Workbench};
 
@@ -37,93 +38,107 @@ pub struct Walk {
 /// One picture: what to do before it is taken.
 struct Scene {
     name: String,
-    commands: Vec<Command>,
+    acts: VecDeque<Act>,
 }
 
-fn script(open: Option<&str>) -> Vec<Scene> {
-    let mut scenes = Vec::new();
-    let mut scene = |name: String, commands: Vec<Command>| scenes.push(Scene { name, commands });
+enum Act {
+    Send(Command),
+    /// A figure of the shown frame, as the button in the figure pane starts it.
+    StartFigure,
+    /// Until no run trains.
+    AwaitRuns,
+}
+
+impl<const N: usize> From<[Command; N]> for Scene {
+    fn from(commands: [Command; N]) -> Self {
+        Self {
+            name: String::new(),
+            acts: commands.into_iter().map(Act::Send).collect(),
+        }
+    }
+}
+
+impl Scene {
+    fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    fn then(mut self, act: Act) -> Self {
+        self.acts.push_back(act);
+        self
+    }
+}
+
+/// A run of a few steps goes into `run`.
+fn script(open: Option<&str>, run: &Path) -> anyhow::Result<Vec<Scene>> {
+    use Command as C;
     let open = match open {
         Some(text) if crate::opening::is_specification(text) => {
-            Some(Command::OpenSpecification(text.to_owned()))
+            Some(C::OpenSpecification(text.to_owned()))
         }
-        Some(path) => Some(Command::OpenPath(path.into())),
-        None => crate::assets::demo().map(|_| Command::OpenDemo),
+        Some(path) => Some(C::OpenPath(path.into())),
+        None => crate::assets::demo().map(|_| C::OpenDemo),
     };
-    for (theme, set) in [("dark", Command::ThemeDark), ("light", Command::ThemeLight)] {
-        scene(
-            format!("{theme}-welcome"),
-            vec![set.clone(), Command::NewSession],
-        );
-        scene(format!("{theme}-palette"), vec![Command::ShowPalette]);
+    let spec = training::RunSpec::from_request(&training::RunRequest {
+        objective: "mae:selected",
+        size: "nano",
+        data: "tabletop:object+spatial+goal?episodes=12",
+        cameras: Vec::new(),
+        steps: Some(24),
+        seed: 1,
+        device: "cpu",
+    })?;
+    let mut scenes = Vec::new();
+    for (theme, set) in [("dark", C::ThemeDark), ("light", C::ThemeLight)] {
+        let mut scene = |name: &str, scene: Scene| {
+            scenes.push(scene.named(format!("{theme}-{name}")));
+        };
+        scene("welcome", [set, C::NewSession].into());
+        scene("palette", [C::ShowPalette].into());
         // Every pane with nothing loaded.
+        let empty = [C::ShowPalette, C::ResetLayout];
+        scene("empty", empty.into());
+        scene("empty-attention", [C::ShowPane(PaneKind::Attention)].into());
+        let below = [PaneKind::Runs, PaneKind::Figure, PaneKind::Log].map(C::ShowPane);
+        scene("empty-runs-figure-log", below.into());
+        scene("shortcuts", [C::ShowShortcuts].into());
+        scene("about", [C::CloseDialog, C::ShowAbout].into());
+        scene("path", [C::CloseDialog, C::TypePath].into());
+        let Some(open) = &open else {
+            continue;
+        };
+        let demo = [C::CloseDialog, C::ResetLayout, open.clone()];
+        scene("demo", demo.into());
+        let later = [C::JumpForward, C::NextEpisode, C::JumpForward];
+        scene("demo-later", later.into());
+        scene("demo-head", [C::NextLayer, C::NextHead].into());
+        let attention = [C::ShowSelectedHeads, C::ShowPane(PaneKind::Attention)];
+        scene("demo-attention", attention.into());
+        scene("demo-new-run", [C::NewRun].into());
+        let figure = [C::ShowRunForm(false), C::ShowPane(PaneKind::Figure)];
+        scene("demo-figure", Scene::from(figure).then(Act::StartFigure));
+        let train = C::CreateRuns {
+            runs: vec![(spec.clone(), run.to_owned())],
+            start: true,
+        };
+        let runs = C::ShowPane(PaneKind::Runs);
         scene(
-            format!("{theme}-empty"),
-            vec![
-                Command::ShowPalette,
-                Command::ResetLayout,
-                Command::ShowPane(PaneKind::Sources),
-            ],
+            "demo-runs",
+            match theme {
+                "dark" => Scene::from([train, runs]).then(Act::AwaitRuns),
+                _ => [runs].into(),
+            },
         );
-        for kind in [
-            PaneKind::Attention,
-            PaneKind::Runs,
-            PaneKind::Figure,
-            PaneKind::Log,
-        ] {
-            scene(
-                format!("{theme}-empty-{}", kind.title().to_lowercase()),
-                vec![Command::ShowPane(kind)],
-            );
-        }
-        for (name, command) in [
-            ("shortcuts", Command::ShowShortcuts),
-            ("about", Command::ShowAbout),
-            ("path", Command::TypePath),
-        ] {
-            scene(
-                format!("{theme}-{name}"),
-                vec![Command::CloseDialog, command],
-            );
-        }
-        let Some(open) = &open else { continue };
-        scene(
-            format!("{theme}-demo"),
-            vec![Command::CloseDialog, Command::ResetLayout, open.clone()],
-        );
-        scene(
-            format!("{theme}-demo-later"),
-            vec![
-                Command::JumpForward,
-                Command::NextEpisode,
-                Command::JumpForward,
-            ],
-        );
-        scene(
-            format!("{theme}-demo-head"),
-            vec![Command::NextLayer, Command::NextHead],
-        );
-        for kind in [PaneKind::Attention, PaneKind::Figure, PaneKind::Runs] {
-            let name = format!("{theme}-demo-{}", kind.title().to_lowercase());
-            scene(
-                name,
-                vec![Command::ShowSelectedHeads, Command::ShowPane(kind)],
-            );
-        }
-        scene(format!("{theme}-demo-new-run"), vec![Command::NewRun]);
-        scene(
-            format!("{theme}-demo-zoom"),
-            vec![
-                Command::ShowRunForm(false),
-                Command::ShowPane(PaneKind::Trajectory),
-                Command::ZoomIn,
-                Command::ZoomIn,
-                Command::ZoomIn,
-            ],
-        );
-        scene(format!("{theme}-demo-calm"), vec![Command::ZoomReset]);
+        let follow = [
+            C::OpenRunAt(run.to_owned()),
+            C::ShowPane(PaneKind::Trajectory),
+        ];
+        scene("demo-follow", follow.into());
+        scene("demo-zoom", [C::ZoomIn, C::ZoomIn, C::ZoomIn].into());
+        scene("demo-calm", [C::ZoomReset].into());
     }
-    scenes
+    Ok(scenes)
 }
 
 /// Walks.
@@ -133,7 +148,7 @@ fn script(open: Option<&str>) -> Vec<Scene> {
 pub fn walk(walk: Walk) -> anyhow::Result<()> {
     std::fs::create_dir_all(&walk.out)
         .with_context(|| format!("cannot make the folder: {}", walk.out.display()))?;
-    let scenes = script(walk.open.as_deref());
+    let scenes = script(walk.open.as_deref(), &walk.out.join("runs/walk"))?;
     if walk.open.is_none() && crate::assets::demo().is_none() {
         eprintln!("not found, skipped: the scenes with the demo");
     }
@@ -222,7 +237,7 @@ impl eframe::App for Walker {
 impl Walker {
     /// One frame on. False when the walk is over.
     fn advance(&mut self, context: &egui::Context) -> anyhow::Result<bool> {
-        let Some(scene) = self.scenes.get(self.next) else {
+        let Some(scene) = self.scenes.get_mut(self.next) else {
             return Ok(false);
         };
         if self.workbench.errors() > 0 {
@@ -239,12 +254,24 @@ impl Walker {
             );
         }
         match self.phase {
-            Phase::Begin => {
-                for command in scene.commands.clone() {
-                    self.workbench.send(command);
+            Phase::Begin => match scene.acts.front() {
+                None => self.phase = Phase::Settle(Instant::now()),
+                Some(Act::StartFigure) if !self.workbench.is_idle() => {}
+                Some(Act::AwaitRuns) if !all_finished(&self.workbench.state().runs) => {}
+                Some(act) => {
+                    match act {
+                        Act::Send(command) => self.workbench.send(command.clone()),
+                        Act::StartFigure => {
+                            let (state, inspector) =
+                                (self.workbench.state(), self.workbench.inspector());
+                            let figure = panes::figure::recipe(state, inspector)?;
+                            self.workbench.send(Command::SetFigure(Box::new(figure)));
+                        }
+                        Act::AwaitRuns => {}
+                    }
+                    scene.acts.pop_front();
                 }
-                self.phase = Phase::Settle(Instant::now());
-            }
+            },
             Phase::Settle(since) => {
                 if !self.workbench.is_idle() {
                     self.phase = Phase::Settle(Instant::now());
@@ -292,6 +319,14 @@ impl Walker {
         drop(outcome);
         context.send_viewport_cmd(egui::ViewportCommand::Close);
     }
+}
+
+fn all_finished(runs: &[training::RunSummary]) -> bool {
+    let is_finished = |run: &training::RunSummary| {
+        run.view()
+            .is_some_and(|view| view.status.state == training::State::Finished)
+    };
+    !runs.is_empty() && runs.iter().all(is_finished)
 }
 
 fn write_png(path: &Path, image: &egui::ColorImage) -> anyhow::Result<()> {

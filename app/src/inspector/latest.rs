@@ -103,10 +103,12 @@ mod tests {
     #[test]
     fn closing_ends_a_wait() {
         let slot = Arc::new(Latest::<u8>::default());
-        let waiting = std::thread::spawn({
-            let slot = slot.clone();
-            move || slot.wait()
-        });
+        let waiting = std::thread::Builder::new()
+            .spawn({
+                let slot = slot.clone();
+                move || slot.wait()
+            })
+            .unwrap();
         std::thread::sleep(Duration::from_millis(10));
         slot.close();
         assert_eq!(waiting.join().unwrap(), None);

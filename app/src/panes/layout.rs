@@ -211,13 +211,11 @@ fn node_of(tiles: &Tiles<PaneKind>, id: TileId, depth: usize) -> Option<Node> {
                 .collect();
             let is_column =
                 matches!(container, Container::Linear(linear) if linear.dir == LinearDir::Vertical);
-            (!children.is_empty()).then(|| {
-                if is_column {
-                    Node::Column(children)
-                } else {
-                    Node::Row(children)
-                }
-            })
+            match children.is_empty() {
+                true => None,
+                false if is_column => Some(Node::Column(children)),
+                false => Some(Node::Row(children)),
+            }
         }
     }
 }

@@ -159,25 +159,26 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
             "Hit",
             "Whether the brightest patch lies in the reference box (pointing game)",
         ),
-        (
-            "± 1 patch",
-            "The same with the box grown by one patch on every side",
-        ),
+        ("± 1", "Hit with the box grown by one patch on every side"),
     ];
-    // The first column also holds a standard error.
-    let table = Table::new(ui, 27.0 * SPACE, &[1.6, 1.0, 0.9, 1.1], 24.0 * SPACE);
+    // The first column also holds a standard error, where there is room.
+    let has_room = ui.available_width() >= 68.0 * SPACE;
+    let weights = if has_room {
+        [1.9, 1.0, 0.85, 0.85]
+    } else {
+        [1.0, 1.1, 1.0, 1.0]
+    };
+    let table = Table::new(ui, 20.0 * SPACE, &weights, 20.0 * SPACE);
     let nothing = |hover: &str| vec![(small("–"), hover.to_owned()); columns.len()];
 
     let source = report
         .and_then(|r| r.source)
         .or(look.and_then(|l| l.metrics).map(|(_, s)| s));
-    let against = source.map_or("No reference".to_owned(), |s| {
-        format!("against {}", s.label())
-    });
+    let against = source.map_or("no reference", |s| s.label());
     let headings = columns.map(|(name, help)| (small(name), help.to_owned()));
     table.row(
         ui,
-        small(&against),
+        small(against),
         "What the numbers are measured against",
         headings,
     );
@@ -217,8 +218,8 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         let audit = audit_text(context, split, metrics.as_ref());
         let cells = match metrics {
             Some(m) => {
-                let sem = if m.iou_sem.is_finite() {
-                    format!(" ±{:.2}", m.iou_sem)
+                let sem = if m.iou_sem.is_finite() && has_room {
+                    format!("±{:.2}", m.iou_sem)
                 } else {
                     String::new()
                 };
@@ -277,7 +278,9 @@ fn audit_text(context: &PaneContext<'_>, split: Split, metrics: Option<&DatasetM
         String::new()
     };
     let overlap = format!(
-        "cumulative IoU {:.2}, mass inside {}, lift {:.1}",
+        "IoU {:.3} ± {:.3}, cumulative IoU {:.2}, mass inside {}, lift {:.1}",
+        metrics.mean_iou,
+        metrics.iou_sem,
         metrics.overall_iou,
         percent(metrics.mass_inside),
         metrics.lift

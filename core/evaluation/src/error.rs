@@ -22,7 +22,7 @@ pub enum Error {
     #[error("the evaluation was cancelled")]
     Cancelled,
     /// The model.
-    #[error("the policy refused an observation")]
+    #[error(transparent)]
     Model(#[from] model::Error),
     /// A report could not be read or written.
     #[error("cannot {action} the report: {}", path.display())]

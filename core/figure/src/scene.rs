@@ -184,10 +184,10 @@ impl Scene {
     fn write(&self, out: &mut String, ruler: &Ruler, head: &Head) -> Result<()> {
         // Writing to a string cannot fail.
         let mm = |pt: f64| num(pt / PT_PER_MM);
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}mm\" height=\"{}mm\" viewBox=\"0 0 {} {}\" \
-             font-family=\"{FAMILY}, Helvetica, Arial, sans-serif\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n",
+             font-family=\"{FAMILY}, Helvetica, Arial, sans-serif\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>",
             mm(self.width),
             mm(self.height),
             num(self.width),

@@ -56,7 +56,7 @@ impl Default for Difficulty {
             open_gap: 0.25,
             lift_height: 0.20,
             place_radius: 0.20,
-            start_spread: 0.30,
+            start_spread: 0.60,
             yaw: 0.06,
             light_jitter: 0.10,
             paraphrases: 5,

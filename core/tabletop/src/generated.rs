@@ -127,12 +127,13 @@ impl FromStr for Recipe {
     }
 }
 
-fn parts<T: FromStr>(joined: &str) -> Result<Vec<T>, T::Err> {
+/// What stands between plus signs, as in `object+spatial`.
+pub fn parts<T: FromStr>(joined: &str) -> Result<Vec<T>, T::Err> {
     joined.split('+').map(str::parse).collect()
 }
 
 impl Recipe {
-    fn simulate(&self, episode: usize) -> Trace {
+    pub(crate) fn simulate(&self, episode: usize) -> Trace {
         let round = episode / self.suites.len().max(1);
         let pick = |i: usize, len: usize| i.checked_rem(len).unwrap_or(0);
         let suite = self.suites.get(pick(episode, self.suites.len()));

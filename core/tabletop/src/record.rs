@@ -1,9 +1,7 @@
-use crate::generated::camera_infos;
+use crate::generated::{Recipe, camera_infos};
 use crate::render::Camera;
-use crate::trace::{Source, Trace};
-use crate::{
-    ACTION_NAMES, CAMERAS, Difficulty, Environment, Error, FPS, Noise, Result, STATE_NAMES, Suite,
-};
+use crate::trace::Trace;
+use crate::{ACTION_NAMES, CAMERAS, Error, FPS, Result, STATE_NAMES};
 use episode::Region;
 use episode::lerobot::{Frame, RegionMasks, Writer, WriterSpec};
 use rayon::prelude::*;
@@ -12,33 +10,14 @@ use std::path::Path;
 /// Episodes that are played and drawn at the same time; bounds the memory that pictures take.
 const BATCH: usize = 32;
 
-/// What to record.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecordOptions {
-    /// Which tasks.
-    pub suite: Suite,
-    /// Where.
-    pub env: Environment,
-    /// How many episodes.
-    pub episodes: usize,
-    /// Seed of all episodes together.
-    pub seed: u64,
-    /// Disturbance of the expert, or none.
-    pub noise: Option<Noise>,
-}
-
 /// Lets the expert play and writes what happens as a LeRobotDataset v3.0 with exact masks at `out`, which must not
-/// exist or be an empty folder. The same options write the same bytes; the episodes are those of [`Generated`] for the
-/// same suite, environment and seed.
+/// exist or be an empty folder. The same recipe writes the same bytes; the episodes are those of [`Generated`] for the
+/// same recipe.
 ///
 /// `progress` is told the number of finished episodes and stops the recording by returning `false`.
 ///
 /// [`Generated`]: crate::Generated
-pub fn record(
-    options: &RecordOptions,
-    out: &Path,
-    progress: &mut dyn FnMut(usize) -> bool,
-) -> Result<()> {
+pub fn record(recipe: &Recipe, out: &Path, progress: &mut dyn FnMut(usize) -> bool) -> Result<()> {
     let mut writer = Writer::create(
         out,
         WriterSpec {
@@ -50,21 +29,13 @@ pub fn record(
             state_names: STATE_NAMES.map(str::to_owned).to_vec(),
         },
     )?;
-    let difficulty = Difficulty::default();
-    let source = Source {
-        suite: options.suite,
-        environment: options.env,
-        seed: options.seed,
-        noise: options.noise,
-        difficulty: &difficulty,
-    };
     let mut done = 0;
-    while done < options.episodes {
-        let batch = done..options.episodes.min(done + BATCH);
+    while done < recipe.episodes {
+        let batch = done..recipe.episodes.min(done + BATCH);
         let drawn: Vec<_> = batch
             .into_par_iter()
             .map(|index| {
-                let trace = Trace::simulate(source, index as u64);
+                let trace = recipe.simulate(index);
                 let frames = draw(&trace);
                 (trace, frames)
             })

@@ -10,7 +10,7 @@
 use episode::{Dataset, Region};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tabletop::{Environment, Error, Generated, Noise, Recipe, RecordOptions, Suite, record};
+use tabletop::{Error, Generated, Recipe, record};
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -29,14 +29,10 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-fn options() -> RecordOptions {
-    RecordOptions {
-        suite: Suite::Goal,
-        env: Environment::B,
-        episodes: 5,
-        seed: 3,
-        noise: Some(Noise::default()),
-    }
+const RECIPE: &str = "tabletop:goal+object?episodes=5&env=B+C&seed=3";
+
+fn recipe() -> Recipe {
+    RECIPE.parse().unwrap()
 }
 
 #[test]
@@ -44,13 +40,13 @@ fn recording_twice_gives_identical_files() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
     let mut seen = Vec::new();
-    record(&options(), &a, &mut |done| {
+    record(&recipe(), &a, &mut |done| {
         seen.push(done);
         true
     })
     .unwrap();
     assert_eq!(seen, [1, 2, 3, 4, 5]);
-    record(&options(), &b, &mut |_| true).unwrap();
+    record(&recipe(), &b, &mut |_| true).unwrap();
     let (a, b) = (files(&a), files(&b));
     assert!(!a.is_empty());
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
@@ -63,9 +59,9 @@ fn recording_twice_gives_identical_files() {
 fn a_recording_reads_back_as_the_generated_dataset() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recorded");
-    record(&options(), &path, &mut |_| true).unwrap();
+    record(&recipe(), &path, &mut |_| true).unwrap();
     let read = tabletop::open(path.to_str().unwrap()).unwrap();
-    let made = Generated::parse("tabletop:goal?episodes=5&env=B&seed=3").unwrap();
+    let made = Generated::parse(RECIPE).unwrap();
     assert_eq!(read.info().frames, made.info().frames);
     assert_eq!(read.info().cameras, made.info().cameras);
     assert_eq!(read.info().instructions, made.info().instructions);
@@ -98,7 +94,7 @@ fn a_recording_reads_back_as_the_generated_dataset() {
 fn a_cancelled_recording_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recorded");
-    let result = record(&options(), &path, &mut |done| done < 2);
+    let result = record(&recipe(), &path, &mut |done| done < 2);
     assert!(matches!(result, Err(Error::Cancelled)));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -143,16 +143,16 @@ pub enum Error {
         source: io::Error,
     },
     /// The data set.
-    #[error("the data set could not be read")]
+    #[error(transparent)]
     Episode(#[from] episode::Error),
     /// The built-in benchmark.
-    #[error("the tabletop data could not be made")]
+    #[error(transparent)]
     Tabletop(#[from] tabletop::Error),
     /// The model.
-    #[error("the model refused")]
+    #[error(transparent)]
     Model(#[from] model::Error),
     /// Head selection or captures.
-    #[error("the attention could not be read or written")]
+    #[error(transparent)]
     Grounding(#[from] grounding::Error),
     /// Folders could not be watched.
     #[error("could not watch for runs")]
