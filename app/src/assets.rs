@@ -26,11 +26,13 @@ pub fn folder() -> Option<PathBuf> {
             .take(4)
             .map(|dir| dir.join("assets"))
     });
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(|house| house.join("assets"));
     named
         .into_iter()
         .chain(beside)
-        .chain([source])
+        .chain(source)
         .find(|dir| dir.join("demo").is_dir() || dir.join("fonts").is_dir())
 }
 

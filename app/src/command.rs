@@ -31,6 +31,8 @@ pub enum Command {
     OpenSession,
     /// Choose a file of detector boxes.
     OpenBoxes,
+    /// Choose the recipe of a figure.
+    OpenFigure,
     /// Type a path.
     TypePath,
     /// Close everything and show the welcome screen.
@@ -293,6 +295,7 @@ impl Command {
             C::OpenRun,
             C::OpenCapture,
             C::OpenBoxes,
+            C::OpenFigure,
             C::TypePath,
             C::NewSession,
             C::OpenSession,
@@ -387,6 +390,12 @@ impl Command {
                 M::File,
                 "Open boxes…",
                 "Choose a JSON file of detector boxes to compare with",
+                None,
+            ),
+            C::OpenFigure => (
+                M::File,
+                "Open figure…",
+                "Continue with a figure that was exported before, by its recipe",
                 None,
             ),
             C::TypePath => (

@@ -18,6 +18,8 @@ pub enum Ask {
     Capture,
     /// A box file.
     Boxes,
+    /// The recipe of a figure.
+    Figure,
     /// A session file.
     Session,
     /// Where to save the session.
@@ -44,6 +46,7 @@ impl Ask {
             | Self::Run
             | Self::Capture
             | Self::Boxes
+            | Self::Figure
             | Self::Session
             | Self::Anything => Command::OpenPath(path),
             Self::SaveSession { .. } => Command::SaveSessionTo(with_ending(path, "ron")),
@@ -59,6 +62,7 @@ impl Ask {
             Self::Run => "Open run",
             Self::Capture => "Open capture",
             Self::Boxes => "Open boxes",
+            Self::Figure => "Open figure",
             Self::Session => "Open session",
             Self::SaveSession { .. } => "Save session",
             Self::SaveFigure { .. } => "Export figure",
@@ -143,6 +147,7 @@ fn choose(ask: &Ask, folder: Option<PathBuf>) -> Option<PathBuf> {
             .add_filter("Attention capture", &["safetensors"])
             .pick_file(),
         Ask::Boxes => dialog.add_filter("Detector boxes", &["json"]).pick_file(),
+        Ask::Figure => dialog.add_filter("Figure recipe", &["ron"]).pick_file(),
         Ask::Session => dialog.add_filter("Session", &["ron"]).pick_file(),
         Ask::Anything => dialog.pick_file(),
         Ask::SaveSession { name } => dialog

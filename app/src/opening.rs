@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use episode::SharedDataset;
 use episode::boxes::BoxFile;
+use figure::Recipe;
 use grounding::Capture;
 use session::Session;
 use training::RunDir;
@@ -27,6 +28,8 @@ pub enum Kind {
     Session,
     /// Detector boxes.
     Boxes,
+    /// The recipe of a figure.
+    Figure,
 }
 
 /// Something opened.
@@ -43,6 +46,8 @@ pub enum Opened {
     Session(PathBuf, Box<Session>),
     /// A box file; it is read against the dataset it belongs to.
     Boxes(PathBuf),
+    /// The recipe of a figure.
+    Figure(Box<Recipe>),
 }
 
 /// A dataset and the box file that belongs to it.
@@ -85,6 +90,8 @@ pub fn sniff(path: &Path) -> anyhow::Result<Kind> {
     let folder = path.parent().unwrap_or(Path::new("."));
     Ok(if path.file_name().is_some_and(|name| name == "run.ron") {
         Kind::Run
+    } else if ends_in("ron") && Recipe::is_recipe(path) {
+        Kind::Figure
     } else if Session::is_session(path) {
         Kind::Session
     } else if grounding::attncap::is_attncap(path) {
@@ -142,6 +149,7 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
         }
         Kind::Session => Opened::Session(absolute(path), Box::new(Session::load(path)?)),
         Kind::Boxes => Opened::Boxes(absolute(path)),
+        Kind::Figure => Opened::Figure(Box::new(Recipe::load(path)?)),
     })
 }
 
@@ -216,6 +224,12 @@ mod tests {
         assert_eq!(sniff(&at("model/model.safetensors")).unwrap(), Kind::Model);
         fs::write(at("pilot.ron"), "(version: 1)").unwrap();
         assert_eq!(sniff(&at("pilot.ron")).unwrap(), Kind::Session);
+        fs::write(
+            at("figure.ron"),
+            "(version: 1, columns: [()], frames: [()])",
+        )
+        .unwrap();
+        assert_eq!(sniff(&at("figure.ron")).unwrap(), Kind::Figure);
         assert_eq!(sniff(dir.path()).unwrap(), Kind::Dataset);
     }
 

@@ -410,6 +410,10 @@ impl Workbench {
             }
             Opened::Session(path, session) => self.open_session(path, *session),
             Opened::Boxes(path) => self.read_boxes(path),
+            Opened::Figure(recipe) => {
+                self.apply(Command::SetFigure(recipe));
+                self.show_pane(PaneKind::Figure);
+            }
         }
     }
 
@@ -739,6 +743,7 @@ impl Workbench {
             C::OpenRun => self.ask(Ask::Run),
             C::OpenCapture => self.ask(Ask::Capture),
             C::OpenBoxes => self.ask(Ask::Boxes),
+            C::OpenFigure => self.ask(Ask::Figure),
             C::OpenSession => self.ask(Ask::Session),
             C::TypePath => self.modal = modals::Modal::path(Ask::Anything),
             C::OpenPath(path) => self.open_path(path),

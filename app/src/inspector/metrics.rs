@@ -675,8 +675,12 @@ mod tests {
             report.held_out.as_ref().unwrap(),
         );
         assert_eq!((tune.frames, held_out.frames), (8, 8));
-        // The mask is the one patch that the truth is.
-        assert!((tune.mean_iou - 1.0).abs() < 1e-9 && (held_out.pointing - 1.0).abs() < 1e-9);
+        // The mask is the one patch that the truth is, up to the single precision of a box's corners.
+        assert!(
+            (tune.mean_iou - 1.0).abs() < 1e-6 && held_out.pointing == 1.0,
+            "{:?}",
+            report.frames
+        );
         assert_eq!(report.source, Some(TruthSource::Exact));
     }
 

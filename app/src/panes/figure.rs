@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 
 use egui::{Align, ComboBox, Layout, RichText, Ui, vec2};
 use figure::Recipe;
-use poll_promise::Promise;
 
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
@@ -34,8 +33,6 @@ pub struct Figure {
     zoom: Zoom,
     /// Whether the options are shown in place of the preview, where there is no room for both.
     shows_options: bool,
-    /// The dialog that asks for a recipe, while it is open.
-    opening: Option<Promise<Option<anyhow::Result<Recipe>>>>,
 }
 
 /// The figure under construction, or a new one of what the window shows now.
@@ -64,9 +61,8 @@ impl Pane for Figure {
     }
 
     fn ui(&mut self, ui: &mut Ui, context: &mut PaneContext<'_>) {
-        self.poll_dialog(context);
         let Some(recipe) = context.state.settings.figure.as_deref().cloned() else {
-            self.start_ui(ui, context);
+            Self::start_ui(ui, context);
             return;
         };
         let mut next = recipe.clone();
@@ -100,7 +96,7 @@ impl Pane for Figure {
 
 impl Figure {
     /// Before there is a figure.
-    fn start_ui(&mut self, ui: &mut Ui, context: &mut PaneContext<'_>) {
+    fn start_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         let text = "A figure sets frames in rows and ways to look at them in columns, at print size, and is exported as PDF, \
                     SVG or PNG with its recipe";
         if context.state.dataset.is_none() && context.state.source.captures().is_none() {
@@ -123,7 +119,7 @@ impl Figure {
                     ))),
                 }
             }
-            self.open_button_ui(ui);
+            command_button(ui, context, &Command::OpenFigure);
         });
     }
 
@@ -156,7 +152,7 @@ impl Figure {
             }
             command_button(ui, context, &Command::ExportFigure);
             if is_wide || self.shows_options {
-                self.open_button_ui(ui);
+                command_button(ui, context, &Command::OpenFigure);
             }
             if self.shows_options && !is_wide {
                 return;
@@ -178,39 +174,5 @@ impl Figure {
                 ui.add(egui::Label::new(text).extend());
             }
         });
-    }
-
-    fn open_button_ui(&mut self, ui: &mut Ui) {
-        let open = ui.add_enabled(self.opening.is_none(), egui::Button::new("Open recipe…"));
-        if open
-            .on_hover_text("Continue with a figure that was exported before")
-            .clicked()
-        {
-            let repaint = ui.ctx().clone();
-            self.opening = Some(Promise::spawn_thread("dialog", move || {
-                let path = rfd::FileDialog::new()
-                    .set_title("Open figure recipe")
-                    .add_filter("Figure recipe", &["ron"])
-                    .pick_file();
-                let recipe = path.map(|path| Ok(Recipe::load(&path)?));
-                repaint.request_repaint();
-                recipe
-            }));
-        }
-    }
-
-    fn poll_dialog(&mut self, context: &mut PaneContext<'_>) {
-        let Some(promise) = self.opening.take() else {
-            return;
-        };
-        match promise.try_take() {
-            Err(promise) => self.opening = Some(promise),
-            Ok(None) => {}
-            Ok(Some(Ok(recipe))) => context.send(Command::SetFigure(Box::new(recipe))),
-            Ok(Some(Err(error))) => context.send(Command::Notify(Notice::error(
-                "The recipe was not opened",
-                &error,
-            ))),
-        }
     }
 }

@@ -218,8 +218,8 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         let audit = audit_text(context, split, metrics.as_ref());
         let cells = match metrics {
             Some(m) => {
-                let sem = if m.iou_sem.is_finite() && has_room {
-                    format!("±{:.2}", m.iou_sem)
+                let sem = if has_room {
+                    sem_text(&m, 2)
                 } else {
                     String::new()
                 };
@@ -237,6 +237,14 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         table.row(ui, RichText::new(split.label()), &audit, cells);
     }
     status_ui(ui, context);
+}
+
+/// The standard error of the mean IoU; nothing for a single frame.
+fn sem_text(metrics: &DatasetMetrics, digits: usize) -> String {
+    match metrics.iou_sem.is_finite() {
+        true => format!("±{:.digits$}", metrics.iou_sem),
+        false => String::new(),
+    }
 }
 
 fn percent(share: f64) -> String {
@@ -278,9 +286,9 @@ fn audit_text(context: &PaneContext<'_>, split: Split, metrics: Option<&DatasetM
         String::new()
     };
     let overlap = format!(
-        "IoU {:.3} ± {:.3}, cumulative IoU {:.2}, mass inside {}, lift {:.1}",
+        "IoU {:.3}{}, cumulative IoU {:.2}, mass inside {}, lift {:.1}",
         metrics.mean_iou,
-        metrics.iou_sem,
+        sem_text(metrics, 3),
         metrics.overall_iou,
         percent(metrics.mass_inside),
         metrics.lift

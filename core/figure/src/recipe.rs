@@ -204,6 +204,16 @@ fn options() -> ron::Options {
 }
 
 impl Recipe {
+    /// Whether the file can be read as a recipe with at least one column: all fields of a recipe have defaults, so an
+    /// empty session could pass for one.
+    #[must_use]
+    pub fn is_recipe(path: &Path) -> bool {
+        read(path).is_ok_and(|text| {
+            let recipe = options().from_str::<Self>(&text);
+            recipe.is_ok_and(|recipe| !recipe.columns.is_empty())
+        })
+    }
+
     /// Reads and checks a recipe.
     ///
     /// # Errors
