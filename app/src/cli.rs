@@ -254,14 +254,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The message and its causes in one line. What a cause repeats of the message before it is left out, and the path
-/// that the innermost cause ends in stays last.
+/// The message and its causes in one line, with the path last. What a cause repeats of the message before it is left
+/// out.
 fn message(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         if !parts.iter().any(|part| part.contains(&cause)) {
             parts.push(cause);
         }
+    }
+    // Every message of ours ends in the path it is about; the causes that systems and parsers add have none.
+    let has_foreign_cause = error.root_cause().is::<std::io::Error>();
+    if let [.., ours, cause] = parts.as_mut_slice()
+        && let Some((what, path)) = ours.rsplit_once(": ")
+        && !cause.ends_with(path)
+        && (has_foreign_cause || Path::new(path).exists())
+    {
+        let path = path.to_owned();
+        *ours = what.to_owned();
+        parts.push(path);
     }
     parts.join(": ")
 }
@@ -762,5 +773,8 @@ mod tests {
             .context("cannot write: disk full: a.ron")
             .context("no figure");
         assert_eq!(message(&error), "no figure: cannot write: disk full: a.ron");
+        let error = anyhow::Error::new(std::io::Error::other("disk full"))
+            .context("cannot write: a: b.ron");
+        assert_eq!(message(&error), "cannot write: a: disk full: b.ron");
     }
 }

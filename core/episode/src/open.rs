@@ -9,6 +9,9 @@ const MAX_FOLDERS: usize = 256;
 /// How many folders above the given path may be the dataset's: `meta/episodes/chunk-000/file-000.parquet`.
 const MAX_ANCESTORS: usize = 4;
 
+/// Files of an RLDS dataset beside its shards that stand for it.
+const RLDS_DESCRIPTIONS: [&str; 2] = ["dataset_info.json", "features.json"];
+
 /// A format and the folder in which it was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
@@ -124,7 +127,9 @@ fn search_above(path: &Path) -> Option<Found> {
                 Found::LeRobot(_) => ["meta", "data", "videos", "images"]
                     .iter()
                     .any(|name| inner.starts_with(name)),
-                Found::Rlds(_) => inner.components().count() == 1,
+                Found::Rlds(_) => inner
+                    .to_str()
+                    .is_some_and(|name| rlds::is_shard(name) || RLDS_DESCRIPTIONS.contains(&name)),
             };
             is_inside.then_some(found)
         })

@@ -88,7 +88,7 @@ impl Ruler {
         units * size / f64::from(cut.face.units_per_em())
     }
 
-    /// Breaks a text at spaces into at most `max_lines` lines of at most `max_width`. What does not fit ends in "…";
+    /// Breaks a text at spaces, but for no-break spaces, into at most `max_lines` lines of at most `max_width`. What does not fit ends in "…";
     /// words wider than a line are broken.
     pub(crate) fn wrap(
         &self,
@@ -102,7 +102,12 @@ impl Ruler {
         let fits = |line: &str| self.width(line, weight, size) <= max_width + 1e-6;
         let mut lines: Vec<String> = Vec::new();
         let mut line = String::new();
-        let mut words: Vec<String> = text.split_whitespace().rev().map(str::to_owned).collect();
+        let mut words: Vec<String> = text
+            .split(|c: char| c.is_whitespace() && c != '\u{a0}')
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect();
+        words.reverse();
         while let Some(word) = words.pop() {
             let longer = if line.is_empty() {
                 word.clone()

@@ -620,7 +620,7 @@ impl<'a> Page<'a> {
         let mut bars: Vec<Bar> = Vec::new();
         for (key, users) in &self.scales {
             let overlaid = if users.is_overlaid && self.style.opacity < 1.0 {
-                format!(", drawn at {:.0} %", self.style.opacity * 100.0)
+                format!(", drawn at {:.0}\u{a0}%", self.style.opacity * 100.0)
             } else {
                 String::new()
             };
@@ -670,8 +670,10 @@ impl<'a> Page<'a> {
             .iter_mut()
             .filter(|b| b.is_per_cell && b.is_overlaid && self.style.opacity < 1.0)
         {
-            bar.label
-                .push_str(&format!(", drawn at {:.0} %", self.style.opacity * 100.0));
+            bar.label.push_str(&format!(
+                ", drawn at {:.0}\u{a0}%",
+                self.style.opacity * 100.0
+            ));
         }
         bars
     }
@@ -748,7 +750,7 @@ impl<'a> Page<'a> {
     }
 
     /// Where ticks and their numbers stand, and whether the numbers keep their distance. Numbers at the ends move
-    /// inwards as far as they would leave the page or run into the next column.
+    /// inwards, so that they never run into those of the next column.
     fn place_ticks(
         &self,
         bar: &Bar,
@@ -756,9 +758,7 @@ impl<'a> Page<'a> {
         size: f64,
         ticks: Vec<Tick>,
     ) -> (Vec<PlacedTick>, bool) {
-        let overhang = COLUMN_GAP / 2.0 - 0.5;
-        let left = (bar.x - overhang).max(0.0);
-        let right = (bar.x + length + overhang).min(self.scene.width);
+        let (left, right) = (bar.x, bar.x + length);
         let mut end = f64::NEG_INFINITY;
         let mut fits = true;
         let placed = ticks

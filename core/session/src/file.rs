@@ -378,7 +378,7 @@ mod tests {
     fn newer_version_is_refused_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.ron");
-        let text = "(version: 99, dataset: 7, hologram: Spinning(speed: 3.5, [1, 2]))";
+        let text = "(version: 99, dataset: 7, hologram: Spinning(speed: 3.5, at: [1, 2]))";
         fs::write(&path, text).unwrap();
         assert!(matches!(
             Session::load(&path),
