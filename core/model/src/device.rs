@@ -2,8 +2,11 @@
 
 use crate::{Error, Result};
 use burn::{
-    backend::{CubeDevice, DispatchDevice, WgpuDeviceKind},
-    tensor::{Device, DeviceKind, DeviceType, wgpu::WgpuInitError},
+    backend::{CubeDevice, DispatchDevice, WgpuDevice, WgpuDeviceKind},
+    tensor::{
+        Device, DeviceKind, DeviceType,
+        wgpu::{WgpuBackend, WgpuInitError},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -88,7 +91,7 @@ fn cpu() -> (Device, String) {
 }
 
 /// [`rank`] of a software renderer.
-const SOFTWARE: u8 = 4;
+const SOFTWARE: u8 = 3;
 
 /// How good an adapter is, smaller is better.
 fn rank(device: &Device) -> Option<u8> {
@@ -96,9 +99,11 @@ fn rank(device: &Device) -> Option<u8> {
         WgpuDeviceKind::DiscreteGpu(_) => 0,
         WgpuDeviceKind::IntegratedGpu(_) => 1,
         WgpuDeviceKind::VirtualGpu(_) => 2,
-        WgpuDeviceKind::Other(_) => 3,
         WgpuDeviceKind::Cpu => SOFTWARE,
-        WgpuDeviceKind::DefaultDevice | WgpuDeviceKind::Existing(_) => return None,
+        // An adapter that does not say what it is comes from OpenGL.
+        WgpuDeviceKind::Other(_) | WgpuDeviceKind::DefaultDevice | WgpuDeviceKind::Existing(_) => {
+            return None;
+        }
     })
 }
 
@@ -109,25 +114,49 @@ fn kind(device: &Device) -> Option<&WgpuDeviceKind> {
     }
 }
 
+/// The graphics interfaces that the kernels run on. OpenGL is none of them: it lacks what the kernels ask of a group of
+/// threads, and a model on it answers with numbers that mean nothing.
+const INTERFACES: &[WgpuBackend] = if cfg!(target_os = "macos") {
+    &[WgpuBackend::Metal]
+} else if cfg!(windows) {
+    &[WgpuBackend::Vulkan, WgpuBackend::Dx12]
+} else {
+    &[WgpuBackend::Vulkan]
+};
+
 /// Opens an adapter, so that a driver that refuses is an error here and not a panic later.
 fn open(device: Device) -> Result<(Device, String)> {
-    let selector = match kind(&device) {
-        Some(WgpuDeviceKind::DiscreteGpu(index)) => Some(DeviceKind::DiscreteGpu(*index)),
-        Some(WgpuDeviceKind::IntegratedGpu(index)) => Some(DeviceKind::IntegratedGpu(*index)),
-        Some(WgpuDeviceKind::VirtualGpu(index)) => Some(DeviceKind::VirtualGpu(*index)),
-        Some(WgpuDeviceKind::Cpu) => Some(DeviceKind::Cpu),
-        // Unclassified adapters cannot be named here; they open with the first tensor.
-        _ => None,
+    let unknown = || Error::NoGpu("the adapter is of no known kind".into());
+    let kind = kind(&device).ok_or_else(unknown)?;
+    let selector = match kind {
+        WgpuDeviceKind::DiscreteGpu(index) => DeviceKind::DiscreteGpu(*index),
+        WgpuDeviceKind::IntegratedGpu(index) => DeviceKind::IntegratedGpu(*index),
+        WgpuDeviceKind::VirtualGpu(index) => DeviceKind::VirtualGpu(*index),
+        WgpuDeviceKind::Cpu => DeviceKind::Cpu,
+        _ => return Err(unknown()),
     };
-    if let Some(selector) = selector {
-        match Device::wgpu_options().device_kind(selector).init() {
-            // An adapter opened before, by us or by the window, cannot be registered again.
-            Ok(_) | Err(WgpuInitError::Registration { .. }) => {}
-            Err(error) => return Err(Error::NoGpu(error.to_string())),
-        }
+    let mut refusal = unknown();
+    for &interface in INTERFACES {
+        let options = Device::wgpu_options().device_kind(selector.clone());
+        let opened = match options.graphics_api(interface).init() {
+            Ok(device) => device,
+            // An adapter that was opened before cannot be registered again.
+            Err(WgpuInitError::Registration { .. }) => {
+                CubeDevice::Wgpu(WgpuDevice::new(kind.clone()).on(interface)).into()
+            }
+            Err(WgpuInitError::AdapterUnavailable { .. }) => {
+                refusal = Error::NoGpu("no graphics driver lists a device".into());
+                continue;
+            }
+            Err(error) => {
+                refusal = Error::NoGpu(error.to_string());
+                continue;
+            }
+        };
+        let name = opened
+            .identity()
+            .map_or_else(|| "GPU".to_owned(), |identity| identity.name);
+        return Ok((opened, name));
     }
-    let name = device
-        .identity()
-        .map_or_else(|| "GPU".to_owned(), |identity| identity.name);
-    Ok((device, name))
+    Err(refusal)
 }
