@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -92,15 +93,17 @@ impl<S: tracing::Subscriber> Layer<S> for LogMemory {
 pub fn install(window: bool) -> LogMemory {
     let memory = LogMemory::default();
     // winit reports every X11 request to a window that has just closed as an error; what matters comes back from it as
-    // a result. The notes of the graphics stack on software drivers are for its developers.
+    // a result. The notes of the graphics stack on software drivers are for its developers; on the command line, where
+    // a machine without a GPU is as good as any, so are its complaints that there is none.
     let usual = if window {
         "warn,gazelab=info,model=info,training=info,winit=off,eframe=off,wgpu_hal=error,egui_wgpu=error"
     } else {
-        "warn"
+        "warn,wgpu_hal=off"
     };
     let filter = EnvFilter::try_from_env("GAZELAB_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second call, as in tests, keeps the first subscriber.
     let _ = tracing_subscriber::registry()
