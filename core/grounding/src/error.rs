@@ -98,7 +98,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// A file could not be read or written.
-    #[error("{what} {}", path.display())]
+    #[error("{what}: {}", path.display())]
     Io {
         /// What was tried, e.g. `cannot open`.
         what: &'static str,
