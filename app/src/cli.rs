@@ -439,15 +439,18 @@ impl Train {
     fn run(self, device: Option<DeviceChoice>) -> anyhow::Result<()> {
         let run = match (&self.run_dir, &self.out) {
             (Some(dir), _) => RunDir::open(dir)?,
-            (None, Some(out)) => RunDir::create(out, &self.spec(device)?)?,
+            (None, Some(out)) => {
+                let spec = self.spec(device)?;
+                // What cannot be trained leaves no run behind.
+                spec.check_data()?;
+                if spec.device == DeviceChoice::Gpu {
+                    spec.device.resolve()?;
+                }
+                RunDir::create(out, &spec)?
+            }
             (None, None) => bail!("name a run directory, or --data and --out for a new one"),
         };
         let total = run.spec().schedule.steps;
-        eprintln!(
-            "{}: {total} steps, {}",
-            run.spec().name,
-            run.path().display()
-        );
         let mut on_event = |event: Event<'_>| {
             // A trainer whose terminal went away trains on; there is nobody to tell.
             let _ = match event {
@@ -455,6 +458,14 @@ impl Train {
                 Event::Device(name, step) => say(format_args!(
                     "computing on {name}, going on after step {step}"
                 )),
+                Event::State(State::Starting) => {
+                    eprintln!(
+                        "{}: {total} steps, {}",
+                        run.spec().name,
+                        run.path().display()
+                    );
+                    say(format_args!("Starting"))
+                }
                 Event::State(state) => say(format_args!("{state:?}")),
                 Event::Row(row) => {
                     let left = (total.saturating_sub(row.step)) as f64 / row.steps_per_s.max(1e-9);
@@ -613,8 +624,11 @@ impl Eval {
         let report = evaluation::evaluate(&policy, &spec, &mut progress, &interrupt)?;
         // A run keeps what was measured of its checkpoints.
         if let Some(folder) = eval_folder(&checkpoint) {
-            let path = report.save(&folder)?;
-            eprintln!("saved: {}", path.display());
+            match report.save(&folder) {
+                Ok(path) => eprintln!("saved: {}", path.display()),
+                // The run may be somebody else's; what took hours to measure is still told.
+                Err(error) => eprintln!("warning: not saved: {}", message(&error.into())),
+            }
         }
         if self.json {
             print_json(&report)

@@ -67,6 +67,7 @@ pub fn read_selection(path: &Path) -> anyhow::Result<HeadSelection> {
     };
     match (Session::load(path), alone) {
         (Ok(session), _) => Ok(session.selection),
+        (Err(error @ session::Error::Newer { .. }), _) => Err(error.into()),
         (Err(_), Some(error)) => bail!("not a head selection ({error}): {}", path.display()),
         (Err(error), None) => Err(error.into()),
     }
@@ -81,13 +82,18 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
         bail!("--frames must be at least 1");
     }
     let is_capture = opening::sniff(&request.path)? == Kind::Capture;
-    let mut boxes = request.boxes.clone();
-    let mut data = None;
+    let mut boxes = None;
     let survey = if is_capture {
         if request.data.is_some() {
             bail!(
                 "--data is for models; a capture file brings its own frames: {}",
                 request.path.display()
+            );
+        }
+        if let Some(path) = &request.boxes {
+            bail!(
+                "boxes belong to a dataset, a capture file carries its own: {}",
+                path.display()
             );
         }
         let captures = grounding::attncap::read(&request.path)?;
@@ -99,11 +105,12 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
             None => own_data(&request.path)?,
         };
         let opened = opening::open_dataset(&origin)?;
-        data = Some(opened.data.clone());
-        if let Some(error) = opened.boxes_error.filter(|_| boxes.is_none()) {
-            return Err(error);
-        }
-        boxes = boxes.or(opened.boxes.map(|(path, _)| path));
+        // Read before the model runs, which takes a while.
+        boxes = match (&request.boxes, opened.boxes_error) {
+            (Some(path), _) => Some(Arc::new(BoxFile::load(path, opened.data.as_ref())?)),
+            (None, Some(error)) => return Err(error),
+            (None, None) => opened.boxes.map(|(_, boxes)| boxes),
+        };
         let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
         inspector::survey(
             &checkpoint,
@@ -115,14 +122,6 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     };
     let survey = Arc::new(survey);
     let camera = camera(request, &survey)?;
-    let boxes = match (boxes, data) {
-        (None, _) => None,
-        (Some(path), Some(data)) => Some(Arc::new(BoxFile::load(&path, data.as_ref())?)),
-        (Some(path), None) => bail!(
-            "boxes belong to a dataset, a capture file carries its own: {}",
-            path.display()
-        ),
-    };
     let metrics = MetricsRequest {
         survey: survey.clone(),
         selection: request.selection.clone(),

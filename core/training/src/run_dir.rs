@@ -46,6 +46,7 @@ impl RunDir {
                 path: path.to_owned(),
             });
         }
+        let is_new = !path.exists();
         fs::create_dir_all(path).map_err(Error::io("create the run directory", path))?;
         let spec = RunSpec {
             version: RunSpec::VERSION,
@@ -55,11 +56,28 @@ impl RunDir {
             root: path.to_owned(),
             spec: Arc::new(spec),
         };
-        write_document(&run.control_path(), &Control::of(&run.spec))?;
-        write_document(&run.status_path(), &Status::queued(run.spec.schedule.steps))?;
-        // Last, because a folder with `run.ron` is a run.
-        write_document(&run.root.join(SPEC), &*run.spec)?;
+        if let Err(error) = run.write_new() {
+            // What is left of it, say on a full disk, would keep the next try from this folder.
+            for file in [run.control_path(), run.status_path()] {
+                let _ = fs::remove_file(file);
+            }
+            if is_new {
+                let _ = fs::remove_dir(path);
+            }
+            return Err(error);
+        }
         Ok(run)
+    }
+
+    /// The files of a run that has not been started.
+    fn write_new(&self) -> Result<()> {
+        write_document(&self.control_path(), &Control::of(&self.spec))?;
+        write_document(
+            &self.status_path(),
+            &Status::queued(self.spec.schedule.steps),
+        )?;
+        // Last, because a folder with `run.ron` is a run.
+        write_document(&self.root.join(SPEC), &*self.spec)
     }
 
     /// Opens an existing run directory.

@@ -357,6 +357,18 @@ impl RunSpec {
         Ok(spec)
     }
 
+    /// Looks at the data, which [`check`](Self::check) does not: it must open, have the cameras and leave episodes to
+    /// train on.
+    ///
+    /// # Errors
+    /// What the data set says, [`Error::UnknownCamera`], or [`Error::Spec`] when no episode is left.
+    pub fn check_data(&self) -> Result<()> {
+        let data = self.data.open()?;
+        self.data.camera_indices(&data)?;
+        self.data.train_episodes(data.info())?;
+        Ok(())
+    }
+
     /// Refuses values with which training makes no sense.
     ///
     /// # Errors
