@@ -14,7 +14,7 @@ pub fn program() -> PathBuf {
         .ancestors()
         .map(|folder| folder.join(format!("gazelab{}", std::env::consts::EXE_SUFFIX)))
         .find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("there is no program; run cargo build --release --workspace"))
+    found.unwrap_or_else(|| panic!("there is no program; run cargo build --release first"))
 }
 
 /// A file or folder of the reference data beside the checkout (`GAZELAB_SHARED`, default `../shared`). When it is not
@@ -32,13 +32,13 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     is_there.then_some(path)
 }
 
-/// The program with these arguments, words separated by spaces, without a display.
+/// The program with these arguments, words separated by spaces, without a desktop.
 pub fn command(arguments: &str) -> Command {
     let mut command = Command::new(program());
-    command
-        .args(arguments.split(' '))
-        .env_remove("DISPLAY")
-        .env_remove("WAYLAND_DISPLAY");
+    command.args(arguments.split(' '));
+    for variable in ["DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"] {
+        command.env_remove(variable);
+    }
     command
 }
 
@@ -92,20 +92,34 @@ impl Ran {
         serde_json::from_str(&self.ok()).expect("one JSON document")
     }
 
-    /// It failed as it should: nothing printed, and a last line `error: …` that ends in `path`.
+    /// It failed as it should: nothing printed, and one line `error: …`, which is returned.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn failed(self) -> String {
+        let line = self.err.trim_end();
+        assert!(!self.success, "it succeeded: {self:?}");
+        assert!(self.out.is_empty(), "it printed: {self:?}");
+        assert!(
+            line.starts_with("error: ") && line.lines().count() == 1 && !line.contains("panicked"),
+            "{self:?}"
+        );
+        line.to_owned()
+    }
+
+    /// It [`failed`](Self::failed), and its line ends in `path` or something below it.
     ///
     /// # Panics
     /// When it did not.
     pub fn refused(self, path: impl AsRef<Path>) -> String {
+        let line = self.failed();
         let path = path.as_ref().display().to_string();
-        let last = self.err.lines().last().unwrap_or_default();
-        assert!(!self.success, "it succeeded: {self:?}");
-        assert!(self.out.is_empty(), "it printed: {self:?}");
-        assert!(!self.err.contains("panicked"), "{self:?}");
+        let last = line.rsplit(": ").next().unwrap_or_default();
+        let below = last.strip_prefix(&path);
         assert!(
-            last.starts_with("error: ") && last.ends_with(&path),
-            "{self:?} does not end in {path}"
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            "{line:?} does not end in {path}"
         );
-        last.to_owned()
+        line
     }
 }
