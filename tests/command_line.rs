@@ -1023,18 +1023,43 @@ fn without_a_gpu_one_is_not_pretended() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
+    let piped = |words: &str| {
+        let mut command = command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
     for words in [
         "data info tabletop:object?episodes=200 --json",
         "data info tabletop:object?episodes=200",
     ] {
-        let mut child = command(words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = piped(words);
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr);
         assert_eq!(err, "", "{words}");
+        // A panic would be 101.
+        assert_eq!(output.status.code(), Some(1), "{words}");
     }
+    // Nor does anybody have to follow the progress.
+    let [record, train] = ["unseen-recording", "unseen-run"].map(at);
+    for words in [
+        format!(
+            "data record --suite object --episodes 2 --out {}",
+            show(&record)
+        ),
+        format!(
+            "eval {} --suite object --episodes 2 --seed 1",
+            show(finished_run())
+        ),
+        format!("{TINY} --steps 2 --out {}", show(&train)),
+    ] {
+        let mut child = piped(&words);
+        drop(child.stderr.take());
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert!(ran.success && !ran.out.is_empty(), "{words}: {ran:?}");
+    }
+    let mut child = piped(&format!("{TINY} --steps 2 --out {}-2", show(&train)));
+    drop(child.stdout.take());
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success(), "a trainer trains on alone");
 }

@@ -247,7 +247,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // A reader that went away, as in `gazelab … | head`, is nothing to report.
             if !is_broken_pipe(&error) {
-                eprintln!("error: {}", message(&error));
+                tell(format_args!("error: {}", message(&error)));
             }
             ExitCode::FAILURE
         }
@@ -379,6 +379,11 @@ fn say(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tells something beside the result, on stderr; that nobody is there to read it is no reason to end.
+fn tell(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn data_info(path: &str, json: bool) -> anyhow::Result<()> {
     let data = tabletop::open(path)?;
     let info = data.info();
@@ -414,7 +419,7 @@ fn data_info(path: &str, json: bool) -> anyhow::Result<()> {
         say(format_args!("instruction   {instruction}"))?;
     }
     for warning in &info.warnings {
-        eprintln!("warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     Ok(())
 }
@@ -425,10 +430,10 @@ fn data_record(recipe: &tabletop::Recipe, out: &Path) -> anyhow::Result<()> {
     let total = recipe.episodes;
     tabletop::record(recipe, out, &mut |done| {
         if done % 50 == 0 || done == total {
-            eprintln!(
+            tell(format_args!(
                 "{done} of {total} episodes, {:.0} s",
                 start.elapsed().as_secs_f64()
-            );
+            ));
         }
         !interrupt.load(std::sync::atomic::Ordering::Relaxed)
     })?;
@@ -459,11 +464,11 @@ impl Train {
                     "computing on {name}, going on after step {step}"
                 )),
                 Event::State(State::Starting) => {
-                    eprintln!(
+                    tell(format_args!(
                         "{}: {total} steps, {}",
                         run.spec().name,
                         run.path().display()
-                    );
+                    ));
                     say(format_args!("Starting"))
                 }
                 Event::State(state) => say(format_args!("{state:?}")),
@@ -618,16 +623,21 @@ impl Eval {
         let mut progress = |at: evaluation::Progress| {
             if at.done - told >= 25 || at.done == at.total {
                 told = at.done;
-                eprintln!("{} of {} episodes", at.done, at.total);
+                tell(format_args!("{} of {} episodes", at.done, at.total));
             }
         };
         let report = evaluation::evaluate(&policy, &spec, &mut progress, &interrupt)?;
         // A run keeps what was measured of its checkpoints.
         if let Some(folder) = eval_folder(&checkpoint) {
             match report.save(&folder) {
-                Ok(path) => eprintln!("saved: {}", path.display()),
+                Ok(path) => tell(format_args!("saved: {}", path.display())),
                 // The run may be somebody else's; what took hours to measure is still told.
-                Err(error) => eprintln!("warning: not saved: {}", message(&error.into())),
+                Err(error) => {
+                    tell(format_args!(
+                        "warning: not saved: {}",
+                        message(&error.into())
+                    ));
+                }
             }
         }
         if self.json {
