@@ -6,7 +6,6 @@
     reason = "tests"
 )]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use egui_kittest::Harness;
@@ -289,11 +288,9 @@ fn runs_appear_by_themselves_and_can_be_created() {
 
 #[test]
 fn real_bridge_data_opens() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/bridge");
-    if !path.is_dir() {
-        eprintln!("not found, skipped: {}", path.display());
+    let Some(path) = gazelab_tests::shared("data/bridge") else {
         return;
-    }
+    };
     let mut harness = window(Options {
         open: Some(path.to_string_lossy().into_owned()),
         ..Options::bare()
