@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash tests/install.sh window
-cargo build --release --locked --package gazelab
+cargo build --release --locked --workspace
 exec target/release/gazelab --demo

@@ -272,10 +272,10 @@ impl fmt::Display for Grounded {
                     metrics: Option<grounding::DatasetMetrics>| match metrics {
             Some(m) => writeln!(
                 f,
-                "{name:<13} {:>4} frames  IoU {:.3} ± {:.3}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",
+                "{name:<13} {:>4} frames  IoU {:.3} {:<6}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",
                 m.frames,
                 m.mean_iou,
-                m.iou_sem,
+                sem_text(&m, 3),
                 100.0 * m.pointing,
                 100.0 * m.box_recall,
                 100.0 * m.mass_inside
@@ -285,5 +285,13 @@ impl fmt::Display for Grounded {
         line(f, Split::Tune.label(), self.report.tune)?;
         line(f, Split::HeldOut.label(), self.report.held_out)?;
         write!(f, "measured against the {}", source.label())
+    }
+}
+
+/// The standard error of the mean IoU, e.g. `±0.012`; nothing for a single frame.
+pub fn sem_text(metrics: &grounding::DatasetMetrics, digits: usize) -> String {
+    match metrics.iou_sem.is_finite() {
+        true => format!("±{:.digits$}", metrics.iou_sem),
+        false => String::new(),
     }
 }

@@ -390,7 +390,7 @@ impl Form {
             steps: defaults.steps,
             batch: defaults.batch,
             seeds: "1".to_owned(),
-            device: state.device.clone(),
+            device: state.device,
             folder: folder.to_string_lossy().into_owned(),
             start: true,
         }

@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use super::attention::{query_name, selector_of};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
+use crate::ground;
 use crate::inspector::{Look, LookState, Report, Split, SweepField};
 use crate::paint::format_value;
 use crate::theme::{self, SPACE};
@@ -219,7 +220,7 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         let cells = match metrics {
             Some(m) => {
                 let sem = if has_room {
-                    sem_text(&m, 2)
+                    ground::sem_text(&m, 2)
                 } else {
                     String::new()
                 };
@@ -237,14 +238,6 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         table.row(ui, RichText::new(split.label()), &audit, cells);
     }
     status_ui(ui, context);
-}
-
-/// The standard error of the mean IoU; nothing for a single frame.
-fn sem_text(metrics: &DatasetMetrics, digits: usize) -> String {
-    match metrics.iou_sem.is_finite() {
-        true => format!("±{:.digits$}", metrics.iou_sem),
-        false => String::new(),
-    }
 }
 
 fn percent(share: f64) -> String {
@@ -288,7 +281,7 @@ fn audit_text(context: &PaneContext<'_>, split: Split, metrics: Option<&DatasetM
     let overlap = format!(
         "IoU {:.3}{}, cumulative IoU {:.2}, mass inside {}, lift {:.1}",
         metrics.mean_iou,
-        sem_text(metrics, 3),
+        ground::sem_text(metrics, 3),
         metrics.overall_iou,
         percent(metrics.mass_inside),
         metrics.lift

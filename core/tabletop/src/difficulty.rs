@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Difficulty {
-    /// Objects in the `object` suite, 2 to 6: the first of two colours times two shapes. With 3, one shares its colour
-    /// and one its shape with the third, so that no single word finds every target.
+    /// Objects in the `object` suite, 2 to 6, drawn from two colours times three shapes. With all 6, no colour and no
+    /// shape alone finds a target.
     pub candidates: usize,
     /// Fewest and most identical cubes in the `spatial` suite, within 2 to 4.
     pub cubes: [usize; 2],
-    /// Objects in the `goal` suite, 1 to 3.
+    /// Objects in the `goal` suite, 1 to 3, drawn from two colours times three shapes.
     pub goal_objects: usize,
-    /// Containers in the `goal` suite, 1 to 3.
+    /// Containers in the `goal` suite, 1 to 3, drawn from two other colours times bowl and plate.
     pub goal_containers: usize,
     /// Half the edge of a cube, radius of a ball or cylinder, in the `object` suite.
     pub object_half: f32,
@@ -45,12 +45,12 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            candidates: 3,
-            cubes: [2, 3],
+            candidates: 6,
+            cubes: [3, 4],
             goal_objects: 2,
-            goal_containers: 2,
-            object_half: 0.14,
-            spatial_half: 0.15,
+            goal_containers: 3,
+            object_half: 0.12,
+            spatial_half: 0.13,
             goal_half: 0.15,
             container_radius: 0.30,
             open_gap: 0.25,

@@ -371,49 +371,34 @@ type Looks = (Kind, Colour);
 fn cast(suite: Suite, difficulty: &Difficulty, rng: &mut ChaCha8Rng) -> (Vec<Looks>, Vec<Looks>) {
     let mut colours = Colour::NAMED;
     colours.shuffle(rng);
-    let mut shapes = Kind::SHAPES;
-    shapes.shuffle(rng);
-    let mut objects = Vec::new();
-    let mut containers = Vec::new();
+    // All colours of objects differ from all colours of containers: a colour word is about one or the other. Among
+    // themselves they repeat, so that neither a colour nor a shape alone tells which one is meant.
+    let [a, b, c, d, ..] = colours;
+    let grid = |kinds: &[Kind], x, y| -> Vec<Looks> {
+        kinds
+            .iter()
+            .flat_map(|&kind| [(kind, x), (kind, y)])
+            .collect()
+    };
+    let mut objects = grid(&Kind::SHAPES, a, b);
+    objects.shuffle(rng);
+    let mut containers = grid(&[Kind::Bowl, Kind::Plate], c, d);
+    containers.shuffle(rng);
     match suite {
         Suite::Object => {
-            let [a, b, ..] = colours;
-            let [s, t, ..] = shapes;
-            objects.extend([(s, a), (s, b), (t, a), (t, b)]);
-            objects.shuffle(rng);
-            let candidates = difficulty.candidates.clamp(2, 6);
-            objects.truncate(candidates);
-            while objects.len() < candidates {
-                let shape = shapes[rng.random_range(0..shapes.len())];
-                let colour = colours[rng.random_range(0..colours.len())];
-                if !objects.contains(&(shape, colour)) {
-                    objects.push((shape, colour));
-                }
-            }
+            objects.truncate(difficulty.candidates.clamp(2, 6));
+            containers.clear();
         }
         Suite::Spatial => {
             let [fewest, most] = difficulty.cubes;
             let fewest = fewest.clamp(2, 4);
             let cubes = rng.random_range(fewest..=most.clamp(fewest, 4));
-            let [cube, bowl, plate, ..] = colours;
-            objects.extend(std::iter::repeat_n((Kind::Cube, cube), cubes));
-            containers.extend([(Kind::Bowl, bowl), (Kind::Plate, plate)]);
+            objects = vec![(Kind::Cube, a); cubes];
+            containers.truncate(2);
         }
         Suite::Goal => {
-            // Disjoint colours: a colour word names either an object or a container.
-            let objects_wanted = difficulty.goal_objects.clamp(1, 3);
-            for &colour in colours.iter().take(objects_wanted) {
-                objects.push((shapes[rng.random_range(0..shapes.len())], colour));
-            }
-            let wanted = difficulty.goal_containers.clamp(1, 3);
-            for &colour in colours.iter().skip(objects_wanted).take(wanted) {
-                let kind = if rng.random_bool(0.5) {
-                    Kind::Bowl
-                } else {
-                    Kind::Plate
-                };
-                containers.push((kind, colour));
-            }
+            objects.truncate(difficulty.goal_objects.clamp(1, 3));
+            containers.truncate(difficulty.goal_containers.clamp(1, 3));
         }
     }
     (objects, containers)

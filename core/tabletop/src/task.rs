@@ -167,16 +167,16 @@ impl Relation {
             Self::Behind => (offset.y, offset.x.abs()),
             Self::NextTo => {
                 return match offset.length() {
-                    d if d <= 0.74 => Fit::Clear,
-                    d if d <= 0.95 => Fit::Doubtful,
+                    d if d <= 0.78 => Fit::Clear,
+                    d if d <= 0.90 => Fit::Doubtful,
                     _ => Fit::No,
                 };
             }
         };
-        // Within 35 degrees is clear; up to 55 degrees somebody might say it.
-        if along > 0.0 && across <= 0.70 * along {
+        // Within 40 degrees is clear; up to 50 degrees somebody might say it.
+        if along > 0.0 && across <= 0.84 * along {
             Fit::Clear
-        } else if along > 0.0 && across <= 1.43 * along {
+        } else if along > 0.0 && across <= 1.19 * along {
             Fit::Doubtful
         } else {
             Fit::No
@@ -275,15 +275,16 @@ impl Task {
     }
 
     fn pick_related(scene: &Scene, target: ThingId, relation: Relation, landmark: &Thing) -> Self {
-        let (object, landmark) = (Kind::Cube.word(), landmark.kind.word());
+        let object = Kind::Cube.word();
         let [short, long] = relation.words();
+        let full = name(landmark);
         Self::pick(
             scene,
             target,
-            &format!("{object} {short} {landmark}"),
+            &format!("{object} {short} {}", landmark.kind.word()),
             [
-                &format!("{object} {short} the {landmark}"),
-                &format!("{object} {long} the {landmark}"),
+                &format!("{object} {short} the {full}"),
+                &format!("{object} {long} the {full}"),
             ],
         )
     }
