@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Difficulty {
-    /// Objects in the `object` suite, 2 to 6, drawn from two colours times three shapes. With all 6, no colour and no
-    /// shape alone finds a target.
+    /// Objects in the `object` suite, 2 to 6: the first of two colours times two shapes, then of a third shape. From 4 on,
+    /// no colour and no shape alone finds a target.
     pub candidates: usize,
     /// Fewest and most identical cubes in the `spatial` suite, within 2 to 4.
     pub cubes: [usize; 2],
-    /// Objects in the `goal` suite, 1 to 3, drawn from two colours times three shapes.
+    /// Objects in the `goal` suite, 1 to 3, drawn from two colours times two shapes, then of a third shape.
     pub goal_objects: usize,
     /// Containers in the `goal` suite, 1 to 3, drawn from two other colours times bowl and plate.
     pub goal_containers: usize,
@@ -45,10 +45,10 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            candidates: 6,
+            candidates: 4,
             cubes: [3, 4],
             goal_objects: 2,
-            goal_containers: 3,
+            goal_containers: 2,
             object_half: 0.12,
             spatial_half: 0.13,
             goal_half: 0.15,

@@ -380,8 +380,14 @@ fn cast(suite: Suite, difficulty: &Difficulty, rng: &mut ChaCha8Rng) -> (Vec<Loo
             .flat_map(|&kind| [(kind, x), (kind, y)])
             .collect()
     };
-    let mut objects = grid(&Kind::SHAPES, a, b);
+    let mut shapes = Kind::SHAPES;
+    shapes.shuffle(rng);
+    let [first, second, third] = shapes;
+    let mut objects = grid(&[first, second], a, b);
     objects.shuffle(rng);
+    let mut more = grid(&[third], a, b);
+    more.shuffle(rng);
+    objects.extend(more);
     let mut containers = grid(&[Kind::Bowl, Kind::Plate], c, d);
     containers.shuffle(rng);
     match suite {
