@@ -14,7 +14,7 @@ pub struct Difficulty {
     pub cubes: [usize; 2],
     /// Objects in the `goal` suite, 1 to 3, drawn from two colours times two shapes, then of a third shape.
     pub goal_objects: usize,
-    /// Containers in the `goal` suite, 1 to 3, drawn from two other colours times bowl and plate.
+    /// Containers in the `goal` suite, 1 to 3, bowls and plates, each of its own colour.
     pub goal_containers: usize,
     /// Half the edge of a cube, radius of a ball or cylinder, in the `object` suite.
     pub object_half: f32,
@@ -49,11 +49,11 @@ impl Default for Difficulty {
             cubes: [3, 4],
             goal_objects: 2,
             goal_containers: 2,
-            object_half: 0.12,
-            spatial_half: 0.13,
-            goal_half: 0.15,
+            object_half: 0.11,
+            spatial_half: 0.12,
+            goal_half: 0.12,
             container_radius: 0.30,
-            open_gap: 0.25,
+            open_gap: 0.16,
             lift_height: 0.20,
             place_radius: 0.20,
             start_spread: 0.60,

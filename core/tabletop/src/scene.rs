@@ -371,25 +371,30 @@ type Looks = (Kind, Colour);
 fn cast(suite: Suite, difficulty: &Difficulty, rng: &mut ChaCha8Rng) -> (Vec<Looks>, Vec<Looks>) {
     let mut colours = Colour::NAMED;
     colours.shuffle(rng);
-    // All colours of objects differ from all colours of containers: a colour word is about one or the other. Among
-    // themselves they repeat, so that neither a colour nor a shape alone tells which one is meant.
-    let [a, b, c, d, ..] = colours;
-    let grid = |kinds: &[Kind], x, y| -> Vec<Looks> {
+    // All colours of objects differ from all colours of containers: a colour word is about one or the other. Among the
+    // objects they repeat, so that neither a colour nor a shape alone tells which one is meant.
+    let [a, b, others @ ..] = colours;
+    let grid = |kinds: &[Kind]| -> Vec<Looks> {
         kinds
             .iter()
-            .flat_map(|&kind| [(kind, x), (kind, y)])
+            .flat_map(|&kind| [(kind, a), (kind, b)])
             .collect()
     };
     let mut shapes = Kind::SHAPES;
     shapes.shuffle(rng);
     let [first, second, third] = shapes;
-    let mut objects = grid(&[first, second], a, b);
+    let mut objects = grid(&[first, second]);
     objects.shuffle(rng);
-    let mut more = grid(&[third], a, b);
+    let mut more = grid(&[third]);
     more.shuffle(rng);
     objects.extend(more);
-    let mut containers = grid(&[Kind::Bowl, Kind::Plate], c, d);
-    containers.shuffle(rng);
+    let mut containers: Vec<Looks> = others
+        .into_iter()
+        .map(|colour| match rng.random_bool(0.5) {
+            true => (Kind::Bowl, colour),
+            false => (Kind::Plate, colour),
+        })
+        .collect();
     match suite {
         Suite::Object => {
             objects.truncate(difficulty.candidates.clamp(2, 6));
