@@ -45,15 +45,15 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            candidates: 4,
+            candidates: 5,
             cubes: [3, 4],
             goal_objects: 2,
             goal_containers: 2,
-            object_half: 0.11,
+            object_half: 0.10,
             spatial_half: 0.12,
-            goal_half: 0.12,
+            goal_half: 0.115,
             container_radius: 0.30,
-            open_gap: 0.16,
+            open_gap: 0.14,
             lift_height: 0.20,
             place_radius: 0.20,
             start_spread: 0.60,
