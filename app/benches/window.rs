@@ -1,18 +1,23 @@
-//! What a person at the window waits for: a random frame, a moved slider, another frame's mask, the grid of all heads.
+//! What a person at the window waits for: the first frame, a random frame, a moved slider, another frame's mask, the grid
+//! of all heads; and what the window costs while nothing changes.
 //!
-//! `cargo bench -p gazelab`. Budgets: 33 ms for a random frame, 5 ms for a slider.
+//! `cargo bench --workspace --bench window`. Budgets: 1 s for the first frame, 33 ms for a random frame, 5 ms for a
+//! slider, 4 ms for a frame in which nothing changes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "bench")]
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::process::Command as Process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
+use gazelab::command::Command;
 use gazelab::inspector::{FrameState, Inspector, Look, LookInputs, Place, Truth};
 use gazelab::jobs::Jobs;
 use gazelab::paint::{AtlasLayout, Scale, atlas_image, heat_image};
 use gazelab::state::{OpenDataset, WorkbenchState};
+use gazelab::workbench::{Options, Workbench};
 use grounding::{
     Budget, Capture, CaptureParts, Grid, HeadSelection, Key, MaskRule, Query, Rect, TokenRole, View,
 };
@@ -207,4 +212,64 @@ fn scrub_to_a_random_frame(bencher: Bencher, data: &str) {
             std::thread::sleep(Duration::from_micros(100));
         }
     });
+}
+
+/// A frame of the whole workbench with the demo open and nothing to do: layout, input and tessellation, all the work of
+/// the processor except handing the triangles to the graphics card.
+#[divan::bench]
+fn frame_in_which_nothing_changes(bencher: Bencher) {
+    let mut harness = egui_kittest::Harness::builder()
+        .with_size([1280.0, 800.0])
+        .build_eframe(|creation| Workbench::new(&creation.egui_ctx, Options::bare()));
+    harness.state_mut().send(Command::OpenDemo);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        harness.step();
+        let workbench = harness.state();
+        if workbench.state().dataset.is_some() && workbench.is_idle() {
+            break;
+        }
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    harness.run_steps(20);
+    bencher.bench_local(|| {
+        harness.step();
+        let output = harness.output();
+        harness
+            .ctx
+            .tessellate(output.shapes.clone(), output.pixels_per_point)
+    });
+}
+
+/// From the start of the program until its first frame is on the display: needs one, or `xvfb-run`.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn first_frame(bencher: Bencher) {
+    let program = env!("CARGO_BIN_EXE_gazelab");
+    let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].map(|name| std::env::var_os(name).is_some());
+    let mut command = if has_display.contains(&true) {
+        Process::new(program)
+    } else {
+        let mut virtual_display = Process::new("xvfb-run");
+        virtual_display.args(["-a", "-s", "-screen 0 1280x800x24", program]);
+        virtual_display
+    };
+    command.arg("--time-first-frame");
+    let mut times = Vec::new();
+    bencher.bench_local(|| match command.output() {
+        Ok(output) => times.extend(
+            String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .parse::<f64>(),
+        ),
+        Err(_) => eprintln!("no display and no xvfb-run, skipped"),
+    });
+    times.sort_by(f64::total_cmp);
+    // The table has the whole life of the process, a virtual display included; this is what the program saw.
+    if let Some(median) = times.get(times.len() / 2) {
+        eprintln!(
+            "first frame after {median:.0} ms (median of {})",
+            times.len()
+        );
+    }
 }
