@@ -58,7 +58,7 @@ pub struct Progress {
 /// Plays `spec.episodes` episodes with `policy` and counts successes.
 ///
 /// The first [`EvalSpec::execute`] actions of each predicted chunk are executed, then the policy looks again. An
-/// episode is over when its task is done or after [`World::HORIZON`] control steps; a swapped one also when the
+/// episode is over when its task is done or after [`World::horizon`] control steps; a swapped one also when the
 /// original task is done. `progress` is told whenever episodes are over; `cancel` is looked at between steps.
 ///
 /// # Errors
@@ -272,7 +272,9 @@ impl Lane {
     }
 
     fn is_over(&self) -> bool {
-        self.world.outcome().success || self.original_done || self.world.steps() >= World::HORIZON
+        self.world.outcome().success
+            || self.original_done
+            || self.world.steps() >= self.world.horizon()
     }
 }
 
@@ -300,6 +302,7 @@ struct Tally {
     wrong_goal: Count,
     per_task: BTreeMap<String, Count>,
     steps_of_successes: usize,
+    horizon: usize,
     swapped_original: Count,
     swapped_other: Count,
 }
@@ -312,6 +315,7 @@ impl Tally {
             self.swapped_other.record(outcome.success);
             return;
         }
+        self.horizon = self.horizon.max(lane.world.horizon());
         self.success.record(outcome.success);
         self.wrong_object.record(outcome.wrong_object);
         self.wrong_goal.record(outcome.wrong_goal);
@@ -331,7 +335,7 @@ impl Tally {
             env: spec.env,
             seed: spec.seed,
             episodes: self.success.attempts,
-            horizon: World::HORIZON,
+            horizon: self.horizon,
             execute: spec.execute,
             success_rate: self.success.rate(),
             success_interval: self.success.wilson95(),
@@ -409,6 +413,7 @@ mod tests {
         for suite in Suite::ALL {
             let report = run(&mut Scripted { deaf: false }, &spec(suite));
             assert_eq!(report.episodes, 20);
+            assert_eq!(report.horizon, tabletop::Difficulty::default().horizon);
             assert!(report.success_rate >= 0.9, "{report:?}");
             let swapped = report.swapped.unwrap();
             assert!(swapped.other_rate >= 0.9, "{swapped:?}");

@@ -41,7 +41,7 @@ fn moments(mut world: World) -> [(World, bool); 3] {
     let start = world.clone();
     let mut grasp = None;
     let mut expert = Expert::new(&world);
-    while !world.outcome().success && world.steps() < World::HORIZON {
+    while !world.outcome().success && world.steps() < world.horizon() {
         let action = expert.act(&world);
         world.step(action);
         if world.held().is_some() && grasp.is_none() {

@@ -46,9 +46,6 @@ pub struct World {
 }
 
 impl World {
-    /// Control steps after which an episode of the default difficulty has failed.
-    pub const HORIZON: usize = 40;
-
     /// A random scene and task of the default difficulty; the same arguments give the same episode bit for bit.
     pub fn new(suite: Suite, environment: Environment, seed: u64) -> Self {
         Self::with_difficulty(suite, environment, seed, &Difficulty::default())
@@ -190,6 +187,11 @@ impl World {
     /// Whether a task, of this world or a twin of it, is done now.
     pub fn satisfies(&self, task: &Task) -> bool {
         task.predicate().holds(self)
+    }
+
+    /// Control steps after which the episode has failed.
+    pub fn horizon(&self) -> usize {
+        self.scene.difficulty.horizon
     }
 
     /// Control steps since the task was set.

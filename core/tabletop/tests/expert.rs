@@ -17,7 +17,7 @@ fn expert_succeeds_in_95_of_100_scenes_of_every_suite_and_environment() {
             for seed in 0..100 {
                 let mut world = World::new(suite, environment, seed);
                 let mut expert = Expert::new(&world);
-                while !world.outcome().success && world.steps() < World::HORIZON {
+                while !world.outcome().success && world.steps() < world.horizon() {
                     let action = expert.act(&world);
                     world.step(action);
                 }

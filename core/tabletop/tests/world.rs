@@ -25,7 +25,7 @@ fn every_world(seeds: std::ops::Range<u64>) -> impl Iterator<Item = World> {
 fn play(mut world: World) -> (World, u64) {
     let mut hash = DefaultHasher::new();
     let mut expert = Expert::new(&world);
-    while !world.outcome().success && world.steps() < World::HORIZON {
+    while !world.outcome().success && world.steps() < world.horizon() {
         let seen = world.observe();
         seen.state.map(f32::to_bits).hash(&mut hash);
         for image in &seen.images {
@@ -316,10 +316,12 @@ fn any_difficulty_yields_a_world() {
         cubes: [9, 1],
         goal_objects: 9,
         goal_containers: 9,
+        horizon: 7,
         ..Difficulty::default()
     };
     for suite in Suite::ALL {
         let world = World::with_difficulty(suite, Environment::D, 1, &crowded);
+        assert_eq!(world.horizon(), 7);
         assert!(!world.instruction().is_empty());
     }
 }
