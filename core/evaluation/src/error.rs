@@ -24,11 +24,9 @@ pub enum Error {
     /// The model.
     #[error(transparent)]
     Model(#[from] model::Error),
-    /// A report could not be read or written.
-    #[error("cannot {action} the report: {}", path.display())]
+    /// A report could not be written.
+    #[error("cannot write the report: {}", path.display())]
     Report {
-        /// `read` or `write`.
-        action: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.

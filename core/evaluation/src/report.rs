@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,20 +69,27 @@ impl Swapped {
     }
 }
 
-/// Reports are small; a larger file is not ours.
-const MAX_BYTES: u64 = 4 << 20;
-
 impl Report {
-    /// A name that tells evaluations of one checkpoint apart: `object-A-seed7-100.json`.
+    /// A name that tells evaluations of one checkpoint apart: `object-A-seed7-100.json`, and with everything that is
+    /// not as usual `object-A-seed7-100-execute4-swapped.json`.
     pub fn file_name(&self) -> String {
         let Self {
             suite,
             env,
             seed,
             episodes,
+            execute,
             ..
         } = self;
-        format!("{suite}-{env}-seed{seed}-{episodes}.json")
+        let execute = match execute {
+            1 => String::new(),
+            more => format!("-execute{more}"),
+        };
+        let swapped = match self.swapped {
+            Some(_) => "-swapped",
+            None => "",
+        };
+        format!("{suite}-{env}-seed{seed}-{episodes}{execute}{swapped}.json")
     }
 
     /// Writes the report into `folder`, say `RUN_DIR/eval/step-00005000`, under [`file_name`](Self::file_name), and
@@ -96,38 +103,31 @@ impl Report {
             fs::create_dir_all(folder)?;
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');
-            let beside = path.with_extension("json.partial");
-            let mut file = fs::File::create(&beside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)
+            // Deletes itself when anything below fails.
+            let mut beside = tempfile::Builder::new()
+                .prefix(".writing-")
+                .tempfile_in(folder)?;
+            share(beside.as_file())?;
+            beside.write_all(&text)?;
+            beside.as_file().sync_all()?;
+            beside.persist(&path).map_err(|error| error.error)?;
+            Ok(())
         };
         match write() {
             Ok(()) => Ok(path),
-            Err(source) => Err(Error::Report {
-                action: "write",
-                path,
-                source,
-            }),
+            Err(source) => Err(Error::Report { path, source }),
         }
     }
+}
 
-    /// Reads a saved report.
-    ///
-    /// # Errors
-    /// [`Error::Report`].
-    pub fn load(path: &Path) -> Result<Self> {
-        let read = || -> io::Result<Self> {
-            let mut bytes = Vec::new();
-            fs::File::open(path)?
-                .take(MAX_BYTES)
-                .read_to_end(&mut bytes)?;
-            Ok(serde_json::from_slice(&bytes)?)
-        };
-        read().map_err(|source| Error::Report {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })
-    }
+/// Temporary files are private by default; reports are read by others of the group.
+#[cfg(unix)]
+fn share(file: &fs::File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn share(_file: &fs::File) -> io::Result<()> {
+    Ok(())
 }

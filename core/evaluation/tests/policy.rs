@@ -6,6 +6,8 @@
     reason = "tests"
 )]
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use episode::DatasetInfo;
@@ -43,9 +45,32 @@ fn an_untrained_policy_fails_without_an_error() {
     assert!(report.success_interval[1] > 0.5);
 
     let folder = tempfile::tempdir().unwrap();
-    let path = report.save(&folder.path().join("eval")).unwrap();
-    assert!(path.ends_with("eval/object-B-seed1-3.json"));
-    assert_eq!(Report::load(&path).unwrap(), report);
+    let eval = folder.path().join("eval");
+    let path = report.save(&eval).unwrap();
+    assert!(path.ends_with("eval/object-B-seed1-3-execute2-swapped.json"));
+    let saved = |path: &Path| -> Report { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    assert_eq!(saved(&path), report);
+
+    // Another evaluation of the same scenes is another file.
+    let plain = Report {
+        swapped: None,
+        execute: 1,
+        ..report.clone()
+    };
+    assert!(plain.save(&eval).unwrap().ends_with("object-B-seed1-3.json"));
+    assert_eq!(saved(&path), report);
+}
+
+#[test]
+fn a_report_that_cannot_be_saved_leaves_nothing() {
+    let spec = EvalSpec::new(Suite::Object, Environment::A, 1, 1);
+    let report = run(&policy(&info(), &[0], 4), &spec).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let taken = folder.path().join(report.file_name());
+    fs::create_dir_all(taken.join("in the way")).unwrap();
+    let error = report.save(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("object-A-seed1-1.json"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
