@@ -1,10 +1,15 @@
 //! `control.ron`, what the user wants now, and `status.ron`, what the trainer says.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::files::Document;
 use crate::spec::RunSpec;
 use crate::state::{State, Wish};
+
+/// Time between two signs of life of a trainer.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What the user wants now, with the values that may change while the run is under way.
 ///

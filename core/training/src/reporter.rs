@@ -3,20 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::control::{Status, now_ms};
+use crate::control::{HEARTBEAT, Status, now_ms};
 use crate::error::{Error, Result};
 use crate::files::write_document;
 use crate::state::State;
 
-/// Time between two signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// Writes `status.ron`: at once when the state changes, otherwise once a second from a thread of its own, so that a
-/// slow disk never holds up a training step and a long step still shows signs of life.
+/// Writes `status.ron`: at once when the state changes, otherwise with every [`HEARTBEAT`] from a thread of its own, so
+/// that a slow disk never holds up a training step and a long step still shows signs of life.
 pub(crate) struct Reporter {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -24,7 +21,10 @@ pub(crate) struct Reporter {
 
 struct Shared {
     path: PathBuf,
+    /// Never held while a file is written: a training step takes it.
     board: Mutex<Board>,
+    /// Held by who writes, from before the board is read, so that no status overwrites a later one.
+    writing: Mutex<()>,
     wake: Condvar,
 }
 
@@ -42,9 +42,10 @@ impl Reporter {
                 status,
                 closing: false,
             }),
+            writing: Mutex::new(()),
             wake: Condvar::new(),
         });
-        shared.write(&mut shared.board.lock())?;
+        shared.write()?;
         let beating = shared.clone();
         let thread = std::thread::Builder::new()
             .name("run-heartbeat".into())
@@ -72,13 +73,15 @@ impl Reporter {
     }
 
     fn change(&self, next: State, edit: impl FnOnce(&mut Status)) -> Result<()> {
-        let mut board = self.shared.board.lock();
-        board.status.state = board.status.state.step_to(next)?;
-        if next != State::Running {
-            board.status.steps_per_s = 0.0;
+        {
+            let mut board = self.shared.board.lock();
+            board.status.state = board.status.state.step_to(next)?;
+            if next != State::Running {
+                board.status.steps_per_s = 0.0;
+            }
+            edit(&mut board.status);
         }
-        edit(&mut board.status);
-        self.shared.write(&mut board)
+        self.shared.write()
     }
 
     /// Says how far the run is; written with the next sign of life.
@@ -109,20 +112,21 @@ impl Drop for Reporter {
 }
 
 impl Shared {
-    fn write(&self, board: &mut Board) -> Result<()> {
-        board.status.heartbeat = now_ms();
-        write_document(&self.path, &board.status)
+    fn write(&self) -> Result<()> {
+        let _in_order = self.writing.lock();
+        let status = {
+            let mut board = self.board.lock();
+            board.status.heartbeat = now_ms();
+            board.status.clone()
+        };
+        write_document(&self.path, &status)
     }
 
     fn beat(&self) {
-        let mut board = self.board.lock();
         let mut trouble = false;
-        while !board.closing {
-            if !self.wake.wait_for(&mut board, HEARTBEAT).timed_out() {
-                continue;
-            }
+        while self.wait() {
             // A missed sign of life harms nobody; checkpoints and metrics decide whether the run has failed.
-            match self.write(&mut board) {
+            match self.write() {
                 Ok(()) => trouble = false,
                 Err(error) if !trouble => {
                     trouble = true;
@@ -131,5 +135,54 @@ impl Shared {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Waits for the next sign of life; false when there is none to come.
+    fn wait(&self) -> bool {
+        let due = Instant::now() + HEARTBEAT;
+        let mut board = self.board.lock();
+        while !board.closing {
+            if self.wake.wait_until(&mut board, due).timed_out() {
+                return !board.closing;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+    use super::*;
+    use crate::files::read_document;
+
+    #[test]
+    fn a_step_does_not_wait_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("status.ron");
+        let status = Status {
+            state: State::Starting,
+            ..Status::queued(9)
+        };
+        let reporter = Reporter::start(path.clone(), status).unwrap();
+        let written = || read_document::<Status>(&path).unwrap();
+        std::thread::scope(|scope| {
+            // As long as this is held, somebody writes to a slow disk.
+            let slow = reporter.shared.writing.lock();
+            scope.spawn(|| reporter.step_to(State::Running).unwrap());
+            while reporter.state() != State::Running {
+                std::thread::yield_now();
+            }
+            reporter.progress(7, None);
+            assert_eq!(written().state, State::Starting);
+            drop(slow);
+        });
+        // What waited for its turn writes what is true by then.
+        assert_eq!((written().state, written().step), (State::Running, 7));
     }
 }
