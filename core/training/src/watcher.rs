@@ -77,6 +77,25 @@ struct Shared {
     closing: std::sync::atomic::AtomicBool,
 }
 
+impl Shared {
+    fn is_closing(&self) -> bool {
+        self.closing.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Waits for `least`, then until something happens or it is time to look; not at all when the watcher closes.
+    fn rest(&self, woken: &Receiver<()>, least: Duration) {
+        let until = Instant::now() + least;
+        let mut deadline = until + POLL;
+        while !self.is_closing() {
+            match woken.recv_deadline(deadline) {
+                // What else happens until then is seen by the same reading.
+                Ok(()) if Instant::now() < until => deadline = until,
+                _ => return,
+            }
+        }
+    }
+}
+
 impl Watcher {
     /// Watches `roots`. `on_change` is called from the watcher's thread after the list has changed, say to ask for
     /// a repaint.
@@ -94,6 +113,7 @@ impl Watcher {
         let scanner = Scanner {
             shared: shared.clone(),
             known: BTreeMap::new(),
+            is_cut: false,
             notifier: Notifier::new(wake.clone()),
         };
         let thread = std::thread::Builder::new()
@@ -145,6 +165,8 @@ impl Drop for Watcher {
 struct Scanner {
     shared: Arc<Shared>,
     known: BTreeMap<PathBuf, Known>,
+    /// Whether there were too many folders the last time; told once when that begins.
+    is_cut: bool,
     notifier: Notifier,
 }
 
@@ -157,14 +179,14 @@ struct Known {
 
 impl Scanner {
     fn run(mut self, woken: &Receiver<()>, on_change: impl Fn()) {
-        while !self
-            .shared
-            .closing
-            .load(std::sync::atomic::Ordering::Relaxed)
-        {
+        while !self.shared.is_closing() {
             let started = Instant::now();
             let roots = self.shared.roots.lock().clone();
-            let folders = find_runs(&roots);
+            let folders = find_runs(&roots, MAX_FOLDERS);
+            if folders.is_cut && !self.is_cut {
+                tracing::warn!("too many folders to look for runs in all of them");
+            }
+            self.is_cut = folders.is_cut;
             self.known.retain(|path, _| folders.runs.contains(path));
             let runs: Vec<_> = folders.runs.iter().map(|path| self.read(path)).collect();
             self.notifier.follow(folders);
@@ -178,8 +200,7 @@ impl Scanner {
                 on_change();
             }
             // Never busier than half of the time, however many runs there are.
-            std::thread::sleep(SETTLE.max(started.elapsed()));
-            let _timeout = woken.recv_timeout(POLL);
+            self.shared.rest(woken, SETTLE.max(started.elapsed()));
         }
     }
 
@@ -257,14 +278,16 @@ fn same_but_for_heartbeat(old: &[RunSummary], new: &[RunSummary]) -> bool {
 struct Folders {
     runs: BTreeSet<PathBuf>,
     others: BTreeSet<PathBuf>,
+    /// Whether there are more.
+    is_cut: bool,
 }
 
-fn find_runs(roots: &[PathBuf]) -> Folders {
+fn find_runs(roots: &[PathBuf], most: usize) -> Folders {
     let mut found = Folders::default();
     let mut open: Vec<(PathBuf, usize)> = roots.iter().map(|root| (root.clone(), 0)).collect();
     while let Some((folder, depth)) = open.pop() {
-        if found.runs.len() + found.others.len() >= MAX_FOLDERS {
-            tracing::warn!("too many folders to look for runs in all of them");
+        if found.runs.len() + found.others.len() >= most {
+            found.is_cut = true;
             break;
         }
         if RunDir::is_run(&folder) {
@@ -375,6 +398,48 @@ mod tests {
         });
         fs::remove_dir_all(run.path()).unwrap();
         wait_for(&watcher, <[_]>::is_empty);
+    }
+
+    #[test]
+    fn a_resting_watcher_closes_at_once() {
+        let shared = Shared {
+            roots: Mutex::default(),
+            runs: Mutex::default(),
+            closing: false.into(),
+        };
+        let (wake, woken) = bounded(1);
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| shared.rest(&woken, Duration::from_secs(600)));
+            // A burst of changes does not end the rest.
+            for _ in 0..3 {
+                wake.send(()).unwrap();
+            }
+            shared
+                .closing
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+            let _pending = wake.try_send(());
+        });
+        assert!(started.elapsed() < Duration::from_secs(60));
+        // Something that happened meanwhile ends it when its time has come.
+        shared
+            .closing
+            .store(false, std::sync::atomic::Ordering::Relaxed);
+        let started = Instant::now();
+        wake.try_send(()).ok();
+        shared.rest(&woken, Duration::from_millis(50));
+        assert!((Duration::from_millis(50)..POLL).contains(&started.elapsed()));
+    }
+
+    #[test]
+    fn too_many_folders_are_cut_off() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let roots = [root.path().to_owned()];
+        assert!(find_runs(&roots, 3).is_cut);
+        assert!(!find_runs(&roots, 4).is_cut);
     }
 
     #[test]
