@@ -154,9 +154,6 @@ pub enum Error {
     /// Head selection or captures.
     #[error(transparent)]
     Grounding(#[from] grounding::Error),
-    /// Folders could not be watched.
-    #[error("could not watch for runs")]
-    Watch(#[from] notify::Error),
 }
 
 impl Error {

@@ -155,7 +155,7 @@ impl Learner {
     /// Takes one optimiser step on `samples`, the batch of the step after [`step`](Self::step).
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when the run has diverged; the parameters are then those of the step before.
+    /// [`Error::NotFinite`] when the run has diverged. The learner is gone with any error; its checkpoints stay.
     pub(crate) fn learn(
         mut self,
         samples: &[Sample],

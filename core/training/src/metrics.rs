@@ -18,7 +18,8 @@ pub struct MetricRow {
     pub step: u64,
     /// The total loss of this step's batch.
     pub loss: f64,
-    /// Its share from the action tokens (soft-label cross-entropy in nats per token).
+    /// Its share from the actions: mean Kullback–Leibler divergence between the labels of an action value and what is
+    /// predicted, in nats; for hard labels this is the cross entropy.
     pub action_loss: f64,
     /// Its share from the masked reconstruction, unweighted; absent without that objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
