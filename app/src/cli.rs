@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use model::DeviceChoice;
 use serde_json::{Value, json};
-use training::{Event, RunDir, RunRequest, RunSpec, State, Wish};
+use training::{Event, Launch, RunDir, RunRequest, RunSpec, State, Wish};
 
 use crate::walk::Walk;
 use crate::window::{self, Opening};
@@ -145,6 +145,9 @@ struct Train {
     /// The new run directory
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Do what the run's controls say; whoever starts this process has written them
+    #[arg(long, hide = true, requires = "run_dir")]
+    called: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -352,7 +355,7 @@ impl Cli {
                 data_record(&recipe, &out)
             }
             Some(Verb::Train(train)) => train.run(device),
-            Some(Verb::Run(run)) => run.run(),
+            Some(Verb::Run(run)) => run.run(Launch { device, threads }),
             Some(Verb::Eval(eval)) => eval.run(device.unwrap_or_default()),
             Some(Verb::Ground(ground)) => ground.run(device.unwrap_or_default()),
             Some(Verb::Figure(figure)) => {
@@ -443,7 +446,13 @@ fn data_record(recipe: &tabletop::Recipe, out: &Path) -> anyhow::Result<()> {
 impl Train {
     fn run(self, device: Option<DeviceChoice>) -> anyhow::Result<()> {
         let run = match (&self.run_dir, &self.out) {
-            (Some(dir), _) => RunDir::open(dir)?,
+            (Some(dir), _) => {
+                let run = RunDir::open(dir)?;
+                if !self.called && run.status()?.state != State::Finished {
+                    run.call_trainer()?;
+                }
+                run
+            }
             (None, Some(out)) => {
                 let spec = self.spec(device)?;
                 // What cannot be trained leaves no run behind.
@@ -529,7 +538,7 @@ impl Train {
 }
 
 impl Run {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self, launch: Launch) -> anyhow::Result<()> {
         let (wish, args) = match self {
             Self::Status(args) => (None, args),
             Self::Pause(args) => (Some(Wish::Pause), args),
@@ -537,8 +546,10 @@ impl Run {
             Self::Stop(args) => (Some(Wish::Stop), args),
         };
         let run = RunDir::open(&args.run_dir)?;
-        if let Some(wish) = wish {
-            runs::wish(&args.run_dir, wish)?;
+        match wish {
+            Some(Wish::Run) => runs::resume(&run, launch)?,
+            Some(wish) => run.set_wish(wish)?,
+            None => {}
         }
         let status = run.status()?;
         if args.json {

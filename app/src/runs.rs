@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use training::{RunDir, RunSummary, State, Wish};
+use training::{Launch, RunDir, RunSummary, State, Wish};
 
 /// Why a run cannot be asked this now; none when it can.
 pub fn why_not_wish(run: &RunSummary, wish: Wish) -> Option<&'static str> {
@@ -29,11 +29,18 @@ pub fn why_not_wish(run: &RunSummary, wish: Wish) -> Option<&'static str> {
 pub fn wish(dir: &Path, wish: Wish) -> anyhow::Result<()> {
     let run = RunDir::open(dir)?;
     match wish {
-        Wish::Run => {
-            training::resume(&run, &program()?)?;
-        }
+        Wish::Run => resume(&run, Launch::default())?,
         Wish::Pause | Wish::Stop => run.set_wish(wish)?,
     }
+    Ok(())
+}
+
+/// Lets a run go on, with a new trainer where none is alive.
+///
+/// # Errors
+/// When the run refuses, with what to do instead.
+pub fn resume(run: &RunDir, launch: Launch) -> anyhow::Result<()> {
+    training::resume(run, &program()?, launch)?;
     Ok(())
 }
 

@@ -5,11 +5,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::files::Document;
+use crate::process::host;
 use crate::spec::RunSpec;
 use crate::state::{State, Wish};
 
 /// Time between two signs of life of a trainer.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A trainer on another machine that was silent for longer is dead.
+const SILENCE: Duration = Duration::from_secs(3 * HEARTBEAT.as_secs());
+/// How long a trainer that was called may take to report; a loaded machine or a cold network folder takes its time.
+const CALL: Duration = Duration::from_secs(30);
 
 /// What the user wants now, with the values that may change while the run is under way.
 ///
@@ -33,6 +38,16 @@ pub struct Control {
 }
 
 impl Control {
+    /// The same controls with intervals that can be; files are also edited by hand.
+    pub(crate) fn sound(self) -> Self {
+        Self {
+            log_every: self.log_every.max(1),
+            checkpoint_every: self.checkpoint_every.max(1),
+            keep_checkpoints: self.keep_checkpoints.max(1),
+            ..self
+        }
+    }
+
     /// The controls a run starts with.
     pub fn of(spec: &RunSpec) -> Self {
         Self {
@@ -67,7 +82,7 @@ pub struct Status {
     pub steps_per_s: f64,
     /// Machine the trainer is, or last was, on.
     pub host: String,
-    /// Process id of the trainer on that machine; zero before the first start.
+    /// Process id of the trainer on that machine; zero before it has taken up the run.
     pub pid: u32,
     /// Last sign of life, in milliseconds since 1970.
     pub heartbeat: u64,
@@ -100,15 +115,48 @@ impl Status {
             .then(|| self.steps.saturating_sub(self.step) as f64 / self.steps_per_s)
     }
 
+    /// Whether a trainer was called for the run and has not taken it up yet.
+    pub(crate) fn is_called(&self) -> bool {
+        self.state == State::Starting && self.pid == 0
+    }
+
+    /// Whether, by its signs of life, a trainer is there or on its way although nobody is seen to hold the lock: one
+    /// that was called just now, or one on another machine, since not every network folder shares locks.
+    pub(crate) fn shows_life(&self) -> bool {
+        let silence = Duration::from_millis(now_ms().abs_diff(self.heartbeat));
+        if self.is_called() {
+            return silence < CALL;
+        }
+        let is_foreign = !self.host.is_empty() && self.host != host();
+        self.state.needs_trainer() && is_foreign && silence < SILENCE
+    }
+
+    /// The same status, read by who holds the lock: whatever trainer there was is gone.
+    pub(crate) fn left_behind(self) -> Self {
+        if self.state.needs_trainer() {
+            self.interrupted()
+        } else {
+            self
+        }
+    }
+
     /// The same status, seen without a living trainer behind it.
     ///
     /// A trainer that was killed leaves "Running" behind; whoever finds its lock free knows better.
     pub(crate) fn interrupted(mut self) -> Self {
-        self.error = Some(vec![
+        let what = if self.is_called() {
+            format!(
+                "the trainer called on {} did not take up the run; log.txt may tell why",
+                self.host
+            )
+        } else {
             format!(
                 "interrupted: the trainer (process {} on {}) ended without a word while the run was {}",
                 self.pid, self.host, self.state
-            ),
+            )
+        };
+        self.error = Some(vec![
+            what,
             "resume continues from the last checkpoint".to_owned(),
         ]);
         self.state = State::Failed;

@@ -12,12 +12,18 @@ use crate::error::{Error, Result};
 /// RON files here are small; a larger one is not ours.
 const MAX_RON_BYTES: u64 = 4 << 20;
 
+/// Start of the name of a folder that is being filled or deleted.
+const UNFINISHED: &str = ".unfinished-";
+/// Start of the name of a file that is being written; the name it will have follows.
+const WRITING: &str = ".writing-";
+
 /// Replaces `path` by `bytes`: temporary file beside it, fsync, rename, fsync of the folder.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = parent(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let write = || -> io::Result<()> {
         let mut temp = tempfile::Builder::new()
-            .prefix(".writing-")
+            .prefix(&format!("{WRITING}{name}-"))
             .tempfile_in(folder)?;
         share(temp.as_file())?;
         temp.write_all(bytes)?;
@@ -188,8 +194,6 @@ fn share_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-const UNFINISHED: &str = ".unfinished-";
-
 /// Deletes a folder so that it is there completely or not at all.
 pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -199,19 +203,21 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
         .map_err(Error::io("delete the folder", folder))
 }
 
-/// Deletes what a killed process left half written. Only the holder of the run's lock may call this.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+/// Deletes what a killed process left half written, but for what will be `foreign`, a file that others write as well.
+/// Only the holder of the run's lock may call this.
+pub(crate) fn remove_unfinished(folder: &Path, foreign: &str) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(());
     };
     for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(UNFINISHED))
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with(UNFINISHED) {
+            fs::remove_dir_all(&path).map_err(Error::io("delete the half-written folder", &path))?;
+        } else if let Some(file) = name.strip_prefix(WRITING)
+            && !file.starts_with(foreign)
         {
-            fs::remove_dir_all(entry.path())
-                .map_err(Error::io("delete the half-written folder", &entry.path()))?;
+            fs::remove_file(&path).map_err(Error::io("delete the half-written file", &path))?;
         }
     }
     Ok(())

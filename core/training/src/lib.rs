@@ -29,7 +29,7 @@ mod watcher;
 pub use control::{Control, Status};
 pub use error::{Error, Result};
 pub use metrics::{MetricRow, MetricsReader};
-pub use process::{resume, spawn, stop_on_signals};
+pub use process::{Launch, resume, spawn, stop_on_signals};
 pub use run_dir::RunDir;
 pub use spec::{DataSpec, ModelSpec, RunRequest, RunSpec, Schedule, default_cameras};
 pub use state::{State, Wish};

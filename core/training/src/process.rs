@@ -6,33 +6,41 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use model::DeviceChoice;
+
+use crate::control::Status;
 use crate::error::{Error, Result};
 use crate::run_dir::RunDir;
 use crate::state::{State, Wish};
 
-/// Starts `program train RUN_DIR` as a process that outlives this one, and returns its process id.
+/// How a trainer process is started where that is not as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// The device; `None` takes the one in `run.ron`.
+    pub device: Option<DeviceChoice>,
+    /// Threads for work on the processor; `None` takes all cores.
+    pub threads: Option<usize>,
+}
+
+/// Starts `program train RUN_DIR --called` as a process that outlives this one, and returns its process id. The run is
+/// `Starting` from here on.
 ///
 /// It is in a process group of its own, reads nothing, and prints to [`RunDir::log_path`]. From then on the run
 /// directory is the only way to talk to it.
 ///
 /// # Errors
-/// [`Error::Busy`] when a trainer is at work on the run, [`Error::Refused`] when the run is finished,
-/// [`Error::Spawn`] when the program cannot be started.
-pub fn spawn(run: &RunDir, program: &Path) -> Result<u32> {
-    let state = run.status()?.state;
-    if state == State::Finished {
-        return Err(Error::Refused {
-            wish: Wish::Run,
-            state,
-            why: "it has done all its steps; create a new run to train further",
-            path: run.path().to_owned(),
-        });
+/// What [`RunDir::call_trainer`] says, [`Error::Spawn`] when the program cannot be started.
+pub fn spawn(run: &RunDir, program: &Path, launch: Launch) -> Result<u32> {
+    let before = run.call()?;
+    let started = start(run, program, launch);
+    if started.is_err() {
+        run.end_call(|_| before)?;
     }
-    if !state.can_start() {
-        return Err(Error::Busy {
-            path: run.path().to_owned(),
-        });
-    }
+    started
+}
+
+/// Starts the process for a run that a trainer has been called for.
+fn start(run: &RunDir, program: &Path, launch: Launch) -> Result<u32> {
     let log_path = run.log_path();
     let log = OpenOptions::new()
         .create(true)
@@ -48,9 +56,17 @@ pub fn spawn(run: &RunDir, program: &Path) -> Result<u32> {
     command
         .arg("train")
         .arg(folder)
+        // The wish has been written, and may have changed since.
+        .arg("--called")
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(log_too);
+    if let Some(device) = launch.device {
+        command.args(["--device", device.name()]);
+    }
+    if let Some(threads) = launch.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
     detach(&mut command);
     let spawned = |source| Error::Spawn {
         program: program.to_owned(),
@@ -58,10 +74,17 @@ pub fn spawn(run: &RunDir, program: &Path) -> Result<u32> {
     };
     let mut child = command.spawn().map_err(spawned)?;
     let pid = child.id();
-    // Without somebody waiting for it an ended child stays in the process table for as long as the window is open.
+    // Without somebody waiting for it an ended child stays in the process table for as long as the window is open, and
+    // one that ends at once would be waited for.
+    let run = run.clone();
     std::thread::Builder::new()
         .name("trainer-reaper".into())
-        .spawn(move || child.wait())
+        .spawn(move || {
+            let _ended = child.wait();
+            if let Err(error) = run.end_call(Status::interrupted) {
+                tracing::warn!("{}", error.chain().join(": "));
+            }
+        })
         .map_err(spawned)?;
     Ok(pid)
 }
@@ -70,13 +93,22 @@ pub fn spawn(run: &RunDir, program: &Path) -> Result<u32> {
 /// newly started trainer.
 ///
 /// # Errors
-/// [`Error::Refused`] when the run is finished or still stopping, and what [`spawn`] says.
-pub fn resume(run: &RunDir, program: &Path) -> Result<Option<u32>> {
-    if run.status()?.state.can_start() {
-        spawn(run, program).map(Some)
-    } else {
-        run.set_wish(Wish::Run).map(|()| None)
+/// [`Error::Refused`] when the run is finished or still stopping, or has a trainer that cannot be had in another way,
+/// and what [`spawn`] says.
+pub fn resume(run: &RunDir, program: &Path, launch: Launch) -> Result<Option<u32>> {
+    let state = run.status()?.state;
+    if state.can_start() {
+        return spawn(run, program, launch).map(Some);
     }
+    if state != State::Finished && launch != Launch::default() {
+        return Err(Error::Refused {
+            wish: Wish::Run,
+            state,
+            why: "its trainer keeps the device and threads it was started with; stop it first to change them",
+            path: run.path().to_owned(),
+        });
+    }
+    run.set_wish(Wish::Run).map(|()| None)
 }
 
 #[cfg(unix)]

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Status, now_ms};
+use crate::process::host;
 use crate::error::{Error, Result};
-use crate::files::{Document, read_document, step_folders, step_name, write_document};
-use crate::metrics::{MetricRow, MetricsReader};
+use crate::files::{
+    Document, read_document, remove_unfinished, step_folders, step_name, write_document,
+};
+use crate::metrics::MetricsReader;
 use crate::spec::RunSpec;
 use crate::state::{State, Wish};
 
@@ -23,6 +26,7 @@ use crate::state::{State, Wish};
 /// log.txt         what a trainer started by `spawn` printed
 /// checkpoints/step-00000500/   model.safetensors, model.json, optimizer.safetensors, state.json
 /// probes/step-00000500/        frame-0.safetensors … (attncap/1)
+/// eval/step-00000500/          reports of closed-loop evaluations
 /// ```
 #[derive(Clone, Debug)]
 pub struct RunDir {
@@ -126,12 +130,12 @@ impl RunDir {
     /// Where the run stands. A run whose trainer vanished is `Failed`, whatever its file still says.
     pub fn status(&self) -> Result<Status> {
         let status = self.status_as_written()?;
-        if !status.state.needs_trainer() || self.has_trainer()? {
+        if !status.state.needs_trainer() || status.shows_life() || self.has_trainer()? {
             return Ok(status);
         }
         // Between reading the file and looking at the lock the trainer may have ended properly.
         let status = self.status_as_written()?;
-        if status.state.needs_trainer() {
+        if status.state.needs_trainer() && !status.shows_life() {
             Ok(status.interrupted())
         } else {
             Ok(status)
@@ -188,12 +192,13 @@ impl RunDir {
             match self.lock(Duration::ZERO) {
                 Ok(_lock) => {
                     let status = self.status_as_written()?;
-                    let status = Status {
-                        state: status.state.step_to(State::Stopped)?,
-                        heartbeat: now_ms(),
-                        ..status
-                    };
-                    write_document(&self.status_path(), &status)?;
+                    // Otherwise a trainer has just been called; it reads the wish by itself.
+                    if status.state == State::Queued {
+                        self.write_status(Status {
+                            state: State::Stopped,
+                            ..status
+                        })?;
+                    }
                 }
                 // A trainer has just started; it reads the wish by itself.
                 Err(Error::Busy { .. }) => {}
@@ -203,11 +208,87 @@ impl RunDir {
         Ok(())
     }
 
-    /// The whole `metrics.jsonl`. To follow a living run keep a [`metrics_reader`](Self::metrics_reader).
-    pub fn metrics(&self) -> Result<Vec<MetricRow>> {
-        let mut reader = self.metrics_reader();
-        reader.poll()?;
-        Ok(reader.rows().to_vec())
+    /// Calls a trainer: the wish becomes [`Wish::Run`] whatever it was, and the run is `Starting`. What is wished from
+    /// now on is for the trainer that comes.
+    ///
+    /// Whoever starts a trainer on a run that exists calls it first; [`spawn`](crate::spawn) does. The controls of a
+    /// new run say `Run` already.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when a trainer is at work or has been called, [`Error::Refused`] when the run is finished.
+    pub fn call_trainer(&self) -> Result<()> {
+        self.call().map(drop)
+    }
+
+    /// [`call_trainer`](Self::call_trainer); returns the status before.
+    pub(crate) fn call(&self) -> Result<Status> {
+        let _lock = self.lock(LOCK_PATIENCE)?;
+        let before = self.status_as_written()?;
+        if before.shows_life() {
+            return Err(Error::Busy {
+                path: self.root.clone(),
+            });
+        }
+        let left = before.clone().left_behind();
+        if left.state == State::Finished {
+            return Err(Error::Refused {
+                wish: Wish::Run,
+                state: left.state,
+                why: "it has done all its steps; create a new run to train further",
+                path: self.root.clone(),
+            });
+        }
+        self.set_control(&Control {
+            wish: Wish::Run,
+            ..self.control()?
+        })?;
+        self.write_status(Status {
+            state: left.state.step_to(State::Starting)?,
+            host: host(),
+            pid: 0,
+            steps: self.spec.schedule.steps,
+            steps_per_s: 0.0,
+            error: None,
+            ..left
+        })?;
+        Ok(before)
+    }
+
+    /// Replaces the status by `status` if the trainer that was called has still not taken up the run.
+    pub(crate) fn end_call(&self, status: impl FnOnce(Status) -> Status) -> Result<()> {
+        if !self.status_as_written()?.is_called() {
+            return Ok(());
+        }
+        let _lock = match self.lock(LOCK_PATIENCE) {
+            Err(Error::Busy { .. }) => return Ok(()),
+            lock => lock?,
+        };
+        let called = self.status_as_written()?;
+        if called.is_called() {
+            self.write_status(status(called))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what a killed trainer left half written. Only the holder of the lock may call this.
+    pub(crate) fn remove_unfinished(&self) -> Result<()> {
+        for folder in [
+            &self.root,
+            &self.checkpoints_path(),
+            &self.probes_path(),
+        ] {
+            remove_unfinished(folder, CONTROL)?;
+        }
+        Ok(())
+    }
+
+    /// Only the holder of the lock may call this.
+    fn write_status(&self, status: Status) -> Result<()> {
+        let status = Status {
+            heartbeat: now_ms(),
+            ..status
+        };
+        write_document(&self.status_path(), &status)
     }
 
     /// A reader that follows `metrics.jsonl`.
@@ -253,7 +334,7 @@ impl RunDir {
     }
 
     pub(crate) fn control_path(&self) -> PathBuf {
-        self.root.join("control.ron")
+        self.root.join(CONTROL)
     }
 
     pub(crate) fn status_path(&self) -> PathBuf {
@@ -313,6 +394,11 @@ impl RunDir {
 }
 
 const SPEC: &str = "run.ron";
+/// The one file that others than the holder of the lock replace while a run is under way.
+const CONTROL: &str = "control.ron";
+
+/// How long to wait for readers, or for a trainer that is just ending, to let go of the run.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held by the one trainer of a run. The system releases it when the process ends, however it ends.
 #[derive(Debug)]

@@ -5,8 +5,9 @@
 //!                        Pausing ┘
 //!                        Stopping ─────────────────┘
 //! ```
-//! [`State::may_become`] is the only list of legal steps. The trainer, which holds the run's lock, is the only one
-//! that takes them; everybody else says a [`Wish`], and [`State::accepts`] says which wishes make sense when.
+//! [`State::may_become`] is the only list of legal steps. Who holds the run's lock takes them: the trainer, and for a
+//! moment who calls one or cancels a run that never had one. Everybody else says a [`Wish`], and [`State::accepts`] says
+//! which wishes make sense when.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 pub enum State {
     /// Described, never started.
     Queued,
-    /// A trainer reads data and builds or loads the model.
+    /// A trainer was called, or reads data and builds or loads the model.
     Starting,
     /// Steps are being taken.
     Running,

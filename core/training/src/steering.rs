@@ -22,17 +22,13 @@ pub(crate) struct Steering<'a> {
 }
 
 impl<'a> Steering<'a> {
-    /// Starts with the wish to run: whoever starts a trainer wants that, whatever was wished of the one before.
+    /// Starts with what is wished now. Whoever started this trainer has said so before; what was wished since then
+    /// counts.
     pub(crate) fn start(run: &'a RunDir, interrupt: &'a AtomicBool) -> Result<Self> {
-        let control = Control {
-            wish: Wish::Run,
-            ..run.control()?
-        };
-        run.set_control(&control)?;
         Ok(Self {
             run,
             interrupt,
-            control,
+            control: run.control()?.sound(),
             read_at: Instant::now(),
             complained: false,
         })
@@ -44,12 +40,7 @@ impl<'a> Steering<'a> {
             self.read_at = Instant::now();
             match self.run.control() {
                 Ok(control) => {
-                    self.control = Control {
-                        log_every: control.log_every.max(1),
-                        checkpoint_every: control.checkpoint_every.max(1),
-                        keep_checkpoints: control.keep_checkpoints.max(1),
-                        ..control
-                    };
+                    self.control = control.sound();
                     self.complained = false;
                 }
                 // A slip in a file edited by hand must not end a run of hours; the last sound controls stay.

@@ -13,18 +13,15 @@ use crate::control::{Status, now_ms};
 use crate::corpus::{Corpus, Demonstration};
 use crate::early::early_error;
 use crate::error::{Error, Result, panic_message};
-use crate::files::{remove_folder, remove_unfinished, step_name, write_folder};
+use crate::files::{remove_folder, step_name, write_folder};
 use crate::learner::{Learner, StepReport, prune};
 use crate::metrics::{MetricRow, MetricsWriter};
 use crate::prefetch::Prefetch;
 use crate::process::{host, stop_on_signals};
 use crate::reporter::Reporter;
-use crate::run_dir::RunDir;
+use crate::run_dir::{LOCK_PATIENCE, RunDir};
 use crate::state::{State, Wish};
 use crate::steering::Steering;
-
-/// How long a new trainer waits for readers, or for a trainer that is just ending, to let go of the run.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a trainer tells the program around it while it works.
 #[derive(Clone, Debug)]
@@ -42,7 +39,8 @@ pub enum Event<'a> {
 /// Trains a run to its end, from its latest checkpoint if it has one: the whole job of a trainer process.
 ///
 /// Returns `Finished`, or `Stopped` when the user wished so or the process was asked to end by a signal. A finished
-/// run is left as it is. `device` overrides the one in `run.ron`.
+/// run is left as it is. `device` overrides the one in `run.ron`. The wish in `control.ron` is honoured from the first
+/// step on; to go on with a run that was stopped, [call a trainer](RunDir::call_trainer) first.
 ///
 /// # Errors
 /// [`Error::Busy`] when another trainer holds the run. Everything else, panics included, is also written to
@@ -72,16 +70,19 @@ pub fn train_until(
         on_event(Event::State(State::Finished));
         return Ok(State::Finished);
     }
-    // Whatever an earlier trainer left behind, it is gone: its lock was free.
-    let left = if before.state.needs_trainer() {
-        before.interrupted().state
-    } else {
-        before.state
-    };
+    // One that was called is this one.
+    if before.shows_life() && !before.is_called() {
+        return Err(Error::Busy {
+            path: run.path().to_owned(),
+        });
+    }
+    let left = before.left_behind();
     let status = Status {
-        state: left.step_to(State::Starting)?,
+        state: left.state.step_to(State::Starting)?,
         host: host(),
         pid: std::process::id(),
+        // A run that cannot even be prepared is still as far as it was.
+        step: left.step,
         ..Status::queued(run.spec().schedule.steps)
     };
     let reporter = Reporter::start(run.status_path(), status)?;
@@ -110,7 +111,8 @@ struct Trainer<'a> {
     steering: Steering<'a>,
     reporter: &'a Reporter,
     on_event: &'a mut dyn FnMut(Event<'_>),
-    early: Vec<Demonstration>,
+    /// Read when they are first needed: the controls may ask for the early error of a run that was to go without.
+    early: Option<Vec<Demonstration>>,
     probes: Vec<Demonstration>,
     clock: Clock,
 }
@@ -153,8 +155,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Self, Learner)> {
         let spec = run.spec();
         let steering = Steering::start(run, interrupt)?;
-        remove_unfinished(&run.checkpoints_path())?;
-        remove_unfinished(&run.probes_path())?;
+        run.remove_unfinished()?;
         let (device, name) = device.unwrap_or(spec.device).resolve()?;
         reporter.device(&name);
         let corpus = Arc::new(Corpus::open(spec)?);
@@ -174,15 +175,11 @@ impl<'a> Trainer<'a> {
         }
         reporter.progress(done, None);
         on_event(Event::Device(&name, done));
-        let early = match spec.early_every {
-            0 => Vec::new(),
-            _ => corpus.early_frames()?,
-        };
         let trainer = Self {
             run,
             metrics: MetricsWriter::resume(&run.metrics_path(), done)?,
             probes: corpus.probe_frames()?,
-            early,
+            early: None,
             corpus,
             steering,
             reporter,
@@ -269,7 +266,11 @@ impl<'a> Trainer<'a> {
         }
         let (steps_per_s, data_wait) = self.clock.read();
         let early_error = if early_due {
-            early_error(learner, &self.early)?
+            let frames = match &mut self.early {
+                Some(frames) => frames,
+                early @ None => early.insert(self.corpus.early_frames()?),
+            };
+            early_error(learner, frames)?
         } else {
             None
         };

@@ -11,7 +11,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use training::{Error, Event, MetricRow, RunDir, RunRequest, RunSpec, State, Wish, train_until};
+use training::{
+    Control, Error, Event, Launch, MetricRow, RunDir, RunRequest, RunSpec, State, Status, Wish,
+    train_until,
+};
 
 /// Eight steps of two frames, checkpoints after four and eight.
 fn tiny(objective: &str) -> RunSpec {
@@ -48,9 +51,13 @@ fn train_and(run: &RunDir, how: &dyn Fn(&Event<'_>, &AtomicBool)) -> training::R
     train_until(run, None, &interrupt, &mut |event| how(&event, &interrupt))
 }
 
+fn rows(run: &RunDir) -> Vec<MetricRow> {
+    run.metrics_reader().poll().unwrap().to_vec()
+}
+
 /// Rows without what the clock decides.
 fn timeless(run: &RunDir) -> Vec<MetricRow> {
-    let mut rows = run.metrics().unwrap();
+    let mut rows = rows(run);
     for row in &mut rows {
         row.steps_per_s = 0.0;
         row.data_wait = 0.0;
@@ -95,7 +102,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         let whole = RunDir::create(&root.path().join("whole"), &tiny(objective)).unwrap();
         assert_eq!(train(&whole).unwrap(), State::Finished);
         assert_eq!(whole.status().unwrap().state, State::Finished);
-        assert_eq!(whole.metrics().unwrap().len(), 8);
+        assert_eq!(rows(&whole).len(), 8);
 
         // Stopped between two checkpoints, which writes one more.
         let stopped = RunDir::create(&root.path().join("stopped"), &tiny(objective)).unwrap();
@@ -121,7 +128,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         let status = broken.status().unwrap();
         assert_eq!(status.state, State::Failed);
         assert!(status.error.unwrap()[0].contains("plug"));
-        assert_eq!(broken.metrics().unwrap().len(), 6);
+        assert_eq!(rows(&broken).len(), 6);
         assert_eq!(train(&broken).unwrap(), State::Finished);
         assert_same_result(&whole, &broken);
     }
@@ -158,7 +165,7 @@ fn a_killed_trainer_leaves_a_run_that_can_be_resumed() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    wait_for("sixth step", || killed.metrics().unwrap().len() == 6);
+    wait_for("sixth step", || rows(&killed).len() == 6);
     assert_eq!(killed.status().unwrap().state, State::Running);
     assert!(matches!(train(&killed), Err(Error::Busy { .. })));
     child.kill().unwrap();
@@ -192,21 +199,21 @@ fn a_run_is_paused_resumed_and_stopped_through_its_directory() {
     std::thread::scope(|scope| {
         let trainer = scope.spawn(|| train(&run));
         wait_for("running", || state() == State::Running);
-        wait_for("step", || !run.metrics().unwrap().is_empty());
+        wait_for("step", || !rows(&run).is_empty());
 
         run.set_wish(Wish::Pause).unwrap();
         wait_for("pause", || state() == State::Paused);
-        let rows = run.metrics().unwrap().len();
+        let written = rows(&run).len();
         let heartbeat = run.status().unwrap().heartbeat;
         wait_for("sign of life", || {
             run.status().unwrap().heartbeat > heartbeat
         });
-        assert_eq!(run.metrics().unwrap().len(), rows);
+        assert_eq!(rows(&run).len(), written);
         assert!(run.latest_checkpoint().unwrap().is_some());
 
         run.set_wish(Wish::Run).unwrap();
         wait_for("running again", || state() == State::Running);
-        wait_for("progress", || run.metrics().unwrap().len() > rows);
+        wait_for("progress", || rows(&run).len() > written);
 
         run.set_wish(Wish::Stop).unwrap();
         assert_eq!(trainer.join().unwrap().unwrap(), State::Stopped);
@@ -335,12 +342,208 @@ fn a_spawned_trainer_is_told_its_run_and_logs_into_it() {
     fs::write(&program, "#!/bin/sh\necho \"$@\"\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let run = RunDir::create(&root.path().join("run"), &tiny("action")).unwrap();
-    training::spawn(&run, &program).unwrap();
-    let expected = format!("train {}\n", run.path().display());
+    let launch = Launch {
+        device: Some(model::DeviceChoice::Cpu),
+        threads: Some(3),
+    };
+    training::spawn(&run, &program, launch).unwrap();
+    let expected = format!(
+        "train {} --called --device cpu --threads 3\n",
+        run.path().display()
+    );
     wait_for("log", || {
         fs::read_to_string(run.log_path()).is_ok_and(|log| log == expected)
     });
+    // It ended without having taken up the run.
+    let state = || run.status().unwrap().state;
+    wait_for("failure", || state() == State::Failed);
+    let why = run.status().unwrap().error.unwrap();
+    assert!(why[0].contains("did not take up the run"), "{why:?}");
+
+    let before = fs::read(run.path().join("status.ron")).unwrap();
     let missing = root.path().join("missing");
-    let error = training::spawn(&run, &missing).unwrap_err().to_string();
-    assert!(error.ends_with("missing"), "{error}");
+    let error = training::spawn(&run, &missing, Launch::default()).unwrap_err();
+    assert!(error.to_string().ends_with("missing"), "{error}");
+    assert_eq!(state(), State::Failed);
+    let without_heartbeat = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let lines = text.lines().filter(|line| !line.contains("heartbeat"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let after = fs::read(run.path().join("status.ron")).unwrap();
+    assert_eq!(without_heartbeat(&before), without_heartbeat(&after));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_wished_of_a_called_trainer_is_not_lost() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    // A trainer that takes its time to come up.
+    let program = root.path().join("program");
+    fs::write(&program, "#!/bin/sh\nsleep 30\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = RunDir::create(&root.path().join("run"), &tiny("action")).unwrap();
+    run.set_wish(Wish::Stop).unwrap();
+    assert_eq!(run.status().unwrap().state, State::Stopped);
+    let pid = training::resume(&run, &program, Launch::default()).unwrap();
+    assert_eq!(run.control().unwrap().wish, Wish::Run);
+    assert_eq!(run.status().unwrap().state, State::Starting);
+    assert!(matches!(
+        training::spawn(&run, &program, Launch::default()),
+        Err(Error::Busy { .. })
+    ));
+    run.set_wish(Wish::Stop).unwrap();
+    assert_eq!(train(&run).unwrap(), State::Stopped);
+    assert!(rows(&run).is_empty());
+    let mut kill = std::process::Command::new("kill");
+    kill.arg(pid.unwrap().to_string()).status().unwrap();
+}
+
+#[test]
+fn what_is_wished_of_a_starting_trainer_is_not_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&root.path().join("run"), &tiny("action")).unwrap();
+    let at_start = |wish: Wish| {
+        let run = &run;
+        move |event: &Event<'_>, _: &AtomicBool| {
+            if matches!(event, Event::State(State::Starting)) {
+                run.set_wish(wish).unwrap();
+            }
+        }
+    };
+    assert_eq!(train_and(&run, &at_start(Wish::Stop)).unwrap(), State::Stopped);
+    assert!(rows(&run).is_empty());
+
+    // Stopped runs stay so until somebody wants them to go on.
+    assert_eq!(train(&run).unwrap(), State::Stopped);
+    run.call_trainer().unwrap();
+    assert_eq!(run.status().unwrap().state, State::Starting);
+    std::thread::scope(|scope| {
+        let trainer = scope.spawn(|| train_and(&run, &at_start(Wish::Pause)));
+        wait_for("pause", || run.status().unwrap().state == State::Paused);
+        assert!(rows(&run).is_empty());
+        let launch = Launch {
+            threads: Some(1),
+            ..Launch::default()
+        };
+        let error = training::resume(&run, Path::new("none"), launch).unwrap_err();
+        assert!(error.to_string().contains("stop it first"), "{error}");
+        run.set_wish(Wish::Run).unwrap();
+        assert_eq!(trainer.join().unwrap().unwrap(), State::Finished);
+    });
+}
+
+/// Replaces the status by an edited one, as somebody on another machine would.
+fn write_status(run: &RunDir, status: &Status) {
+    let text = ron::ser::to_string(status).unwrap();
+    fs::write(run.path().join("status.ron"), text).unwrap();
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_millis().try_into().unwrap()
+}
+
+#[test]
+fn a_trainer_elsewhere_lives_as_long_as_it_shows_signs_of_life() {
+    let root = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&root.path().join("run"), &tiny("action")).unwrap();
+    let show_life = |seconds_ago: u64| {
+        write_status(
+            &run,
+            &Status {
+                state: State::Running,
+                step: 3,
+                host: "node-17.elsewhere".to_owned(),
+                pid: 4711,
+                heartbeat: now_ms() - 1000 * seconds_ago,
+                ..Status::queued(8)
+            },
+        );
+    };
+    // Nobody here sees that trainer's lock.
+    show_life(0);
+    assert_eq!(run.status().unwrap().state, State::Running);
+    show_life(0);
+    assert!(matches!(train(&run), Err(Error::Busy { .. })));
+    show_life(0);
+    assert!(matches!(run.call_trainer(), Err(Error::Busy { .. })));
+    show_life(0);
+    run.set_wish(Wish::Pause).unwrap();
+    run.set_wish(Wish::Run).unwrap();
+
+    show_life(10);
+    let status = run.status().unwrap();
+    assert_eq!(status.state, State::Failed);
+    assert!(status.error.unwrap()[0].contains("4711 on node-17.elsewhere"));
+    assert_eq!(train(&run).unwrap(), State::Finished);
+}
+
+#[test]
+fn a_run_that_cannot_be_prepared_is_as_far_as_it_was() {
+    let root = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&root.path().join("run"), &tiny("action")).unwrap();
+    train_and(&run, &|event, interrupt| {
+        if matches!(event, Event::Row(row) if row.step == 5) {
+            interrupt.store(true, Ordering::Relaxed);
+        }
+    })
+    .unwrap();
+    let (_, folder) = run.latest_checkpoint().unwrap().unwrap();
+    fs::remove_file(folder.join("model.safetensors")).unwrap();
+    assert!(train(&run).is_err());
+    let status = run.status().unwrap();
+    assert_eq!((status.state, status.step), (State::Failed, 5));
+}
+
+#[test]
+fn controls_may_change_while_a_run_is_under_way() {
+    let root = tempfile::tempdir().unwrap();
+    let mut spec = tiny("action");
+    spec.schedule.steps = 1_000_000;
+    spec.log_every = 1_000_000;
+    spec.checkpoint_every = 1_000_000;
+    spec.early_every = 0;
+    let run = RunDir::create(&root.path().join("run"), &spec).unwrap();
+    std::thread::scope(|scope| {
+        let trainer = scope.spawn(|| train(&run));
+        wait_for("step", || !rows(&run).is_empty());
+        run.set_control(&Control {
+            log_every: 2,
+            early_every: 6,
+            checkpoint_every: 4,
+            keep_checkpoints: 2,
+            ..run.control().unwrap()
+        })
+        .unwrap();
+        wait_for("checkpoints", || {
+            run.checkpoints().unwrap().len() == 2 && rows(&run).len() > 8
+        });
+        run.set_wish(Wish::Stop).unwrap();
+        assert_eq!(trainer.join().unwrap().unwrap(), State::Stopped);
+    });
+    let rows = rows(&run);
+    for row in &rows[1..] {
+        assert!(row.step % 2 == 0, "{row:?}");
+        assert_eq!(row.early_error.is_some(), row.step % 6 == 0, "{row:?}");
+    }
+    assert_eq!(run.checkpoints().unwrap().len(), 2);
+}
+
+#[test]
+fn what_a_killed_trainer_left_half_written_goes() {
+    let root = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&root.path().join("run"), &tiny("action")).unwrap();
+    let left = [".writing-status.ron-a1b2c3", ".writing-a1b2c3"];
+    // Somebody may be about to say what is wanted.
+    let underway = ".writing-control.ron-d4e5f6";
+    for name in left.iter().chain([&underway]) {
+        fs::write(run.path().join(name), "(ver").unwrap();
+    }
+    train(&run).unwrap();
+    for name in left {
+        assert!(!run.path().join(name).exists(), "{name}");
+    }
+    assert!(run.path().join(underway).exists());
 }
