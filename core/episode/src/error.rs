@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("cannot {action}: {source}: {}", path.display())]
+    #[error("cannot {action}: {}", path.display())]
     Io {
         /// What was tried, e.g. `read`.
         action: &'static str,
@@ -102,6 +102,18 @@ impl Error {
         Self::Record {
             reason: reason.into(),
             path: path.as_ref().to_path_buf(),
+        }
+    }
+
+    /// The message with its cause, the path last: for warnings, which are text.
+    pub(crate) fn in_one_line(&self) -> String {
+        match self {
+            Self::Io {
+                action,
+                path,
+                source,
+            } => format!("cannot {action}: {source}: {}", path.display()),
+            other => other.to_string(),
         }
     }
 

@@ -1,5 +1,5 @@
 use crate::{Error, Result, SharedDataset, lerobot, rlds};
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 
 /// How deep below the given folder a dataset is looked for: `bridge/bridge_dataset/1.0.0`.
@@ -44,11 +44,13 @@ pub fn open(path: &Path) -> Result<SharedDataset> {
         std::io::ErrorKind::NotFound => Error::foreign(path, "there is nothing at this path"),
         _ => Error::io("open", path)(e),
     })?;
+    // What could not be looked into; it matters when nothing is found elsewhere.
+    let mut fault = None;
     if meta.is_dir() {
-        if let Some(found) = recognise(path) {
+        if let Some(found) = recognise(path)? {
             return found.open();
         }
-        let mut below = search_below(path);
+        let mut below = search_below(path, &mut fault)?;
         below.sort_by(|a, b| a.folder().cmp(b.folder()));
         match below.as_slice() {
             [] => {}
@@ -70,33 +72,43 @@ pub fn open(path: &Path) -> Result<SharedDataset> {
             }
         }
     }
-    match search_above(path) {
-        Some(found) => found.open(),
-        None => Err(Error::foreign(path, hint(path, meta.is_dir()))),
+    match (search_above(path, &mut fault), fault) {
+        (Some(found), _) => found.open(),
+        (None, Some(fault)) => Err(fault),
+        (None, None) => Err(Error::foreign(path, hint(path, meta.is_dir())?)),
     }
+}
+
+/// What a folder holds.
+fn list(folder: &Path) -> Result<impl Iterator<Item = Result<DirEntry>>> {
+    let entries = fs::read_dir(folder).map_err(Error::io("list", folder))?;
+    Ok(entries.map(move |entry| entry.map_err(Error::io("list", folder))))
 }
 
 /// The dataset whose folder this is.
-fn recognise(folder: &Path) -> Option<Found> {
+fn recognise(folder: &Path) -> Result<Option<Found>> {
     if folder.join("meta/info.json").is_file() {
-        return Some(Found::LeRobot(folder.to_path_buf()));
+        return Ok(Some(Found::LeRobot(folder.to_path_buf())));
     }
-    let has_shards = || {
-        let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.any(|entry| entry.file_name().to_str().is_some_and(rlds::is_shard))
-    };
-    has_shards().then(|| Found::Rlds(folder.to_path_buf()))
+    for entry in list(folder)? {
+        if entry?.file_name().to_str().is_some_and(rlds::is_shard) {
+            return Ok(Some(Found::Rlds(folder.to_path_buf())));
+        }
+    }
+    Ok(None)
 }
 
-/// Datasets below a folder, breadth first, not following links.
-fn search_below(folder: &Path) -> Vec<Found> {
+/// Datasets below a folder, breadth first, not following links. The first folder within that cannot be looked into is
+/// the `fault`.
+fn search_below(folder: &Path, fault: &mut Option<Error>) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut level = vec![folder.to_path_buf()];
     let mut left = MAX_FOLDERS;
     for _ in 0..MAX_DEPTH {
         let mut next = Vec::new();
         for folder in &level {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            for entry in list(folder)? {
+                let entry = entry?;
                 let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
                 let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
                 if !is_folder || is_hidden || left == 0 {
@@ -104,24 +116,36 @@ fn search_below(folder: &Path) -> Vec<Found> {
                 }
                 left -= 1;
                 match recognise(&entry.path()) {
-                    Some(dataset) => found.push(dataset),
-                    None => next.push(entry.path()),
+                    Ok(Some(dataset)) => found.push(dataset),
+                    Ok(None) => next.push(entry.path()),
+                    Err(error) => {
+                        fault.get_or_insert(error);
+                    }
                 }
             }
         }
         level = next;
     }
-    found
+    Ok(found)
 }
 
 /// The dataset that a path lies in, by the folders that datasets have.
-fn search_above(path: &Path) -> Option<Found> {
+fn search_above(path: &Path, fault: &mut Option<Error>) -> Option<Found> {
     let path = fs::canonicalize(path).ok()?;
     path.ancestors()
         .skip(1)
         .take(MAX_ANCESTORS)
         .find_map(|folder| {
-            let found = recognise(folder)?;
+            let found = match recognise(folder) {
+                Ok(found) => found?,
+                Err(error) => {
+                    // A folder further up may be closed to us and have nothing to do with the path.
+                    if path.parent() == Some(folder) {
+                        fault.get_or_insert(error);
+                    }
+                    return None;
+                }
+            };
             let inner = path.strip_prefix(folder).ok()?;
             let is_inside = match &found {
                 Found::LeRobot(_) => ["meta", "data", "videos", "images"]
@@ -136,31 +160,19 @@ fn search_above(path: &Path) -> Option<Found> {
 }
 
 /// What a path without a dataset holds instead.
-fn hint(path: &Path, is_folder: bool) -> String {
+fn hint(path: &Path, is_folder: bool) -> Result<String> {
     const READ: &str =
         "a LeRobotDataset v3.0 has meta/info.json, an RLDS dataset has *.tfrecord files";
-    let list = |folder: &Path| -> Vec<PathBuf> {
-        fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .take(1000)
-            .map(|entry| entry.path())
-            .collect()
+    let paths = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = list(folder)?.take(1000);
+        entries.map(|entry| Ok(entry?.path())).collect()
     };
-    let mut names = if is_folder {
-        list(path)
-    } else {
-        vec![path.to_path_buf()]
-    };
+    let mut names = vec![path.to_path_buf()];
     if is_folder {
-        let below: Vec<PathBuf> = names
-            .iter()
-            .filter(|name| name.is_dir())
-            .take(16)
-            .flat_map(|name| list(name))
-            .collect();
-        names.extend(below);
+        names = paths(path)?;
+        let folders = names.iter().filter(|name| name.is_dir()).take(16);
+        let below: Vec<Vec<PathBuf>> = folders.map(|name| paths(name)).collect::<Result<_>>()?;
+        names.extend(below.into_iter().flatten());
     }
     let has = |extension: &str| {
         names.iter().any(|name| {
@@ -179,5 +191,5 @@ fn hint(path: &Path, is_folder: bool) -> String {
     } else {
         "the file is of no known kind"
     };
-    format!("{other}; {READ}")
+    Ok(format!("{other}; {READ}"))
 }

@@ -3,12 +3,15 @@
 use crate::Image;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder};
-use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, Limits};
 use std::fmt;
 use std::io::Cursor;
 
 /// Largest picture that is decoded: 192 MiB as RGB.
 const MAX_PIXELS: u64 = 1 << 26;
+/// Memory that a PNG may take beside its pixels, for colour profiles and texts, which are packed and can unpack to
+/// anything.
+const MAX_EXTRAS: u64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Codec {
@@ -106,9 +109,16 @@ pub(crate) fn decode(bytes: &[u8], size: [u32; 2], declared_by: &str) -> Result<
         return Err(format!("{header}, 1 to {MAX_PIXELS} pixels are read"));
     }
     match header.codec {
-        Codec::Png => rgb(PngDecoder::new(Cursor::new(bytes)), header),
+        Codec::Png => rgb(png_decoder(bytes, pixels), header),
         Codec::Jpeg => rgb(JpegDecoder::new(Cursor::new(bytes)), header),
     }
+}
+
+fn png_decoder(bytes: &[u8], pixels: u64) -> image::ImageResult<PngDecoder<Cursor<&[u8]>>> {
+    let mut limits = Limits::no_limits();
+    // Four channels at most; 16 bits a channel are refused.
+    limits.max_alloc = Some(4 * pixels + MAX_EXTRAS);
+    PngDecoder::with_limits(Cursor::new(bytes), limits)
 }
 
 fn rgb<D: ImageDecoder>(decoder: image::ImageResult<D>, header: Header) -> Result<Image, String> {
@@ -219,6 +229,23 @@ mod tests {
                 .unwrap_err()
                 .contains("pixels are read")
         );
+    }
+
+    #[test]
+    fn a_color_profile_takes_no_more_memory_than_its_picture() {
+        let image = gradient(4, 4);
+        for (profile, is_kept) in [(vec![0; 4096], true), (vec![0; 64 << 20], false)] {
+            let mut png = Vec::new();
+            let mut encoder = PngEncoder::new(&mut png);
+            encoder.set_icc_profile(profile).unwrap();
+            encoder
+                .write_image(&image.rgb, 4, 4, ExtendedColorType::Rgb8)
+                .unwrap();
+            assert!(png.len() < 1 << 20, "{}", png.len());
+            let mut decoder = png_decoder(&png, 16).unwrap();
+            assert_eq!(decoder.icc_profile().unwrap().is_some(), is_kept);
+            assert_eq!(decode(&png, [4, 4], "test").unwrap(), image);
+        }
     }
 
     #[test]

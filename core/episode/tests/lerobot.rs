@@ -9,13 +9,19 @@
 
 mod common;
 
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use common::{error, shared};
 use episode::lerobot::{Frame, RegionMasks, Writer, WriterSpec};
 use episode::{CameraInfo, Error, Image, PixelMask, Region, open};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 const LENGTHS: [usize; 3] = [5, 1, 7];
 const TASKS: [&str; 3] = [
@@ -178,6 +184,83 @@ fn what_is_written_is_read_back() {
     }
 }
 
+/// Changes columns of the list of episodes of a recording.
+fn relist(dir: &Path, change: impl Fn(&str, &mut [i64])) {
+    let path = dir.join("meta/episodes/chunk-000/file-000.parquet");
+    let file = fs::File::open(&path).unwrap();
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let schema = builder.schema().clone();
+    let batches: Vec<RecordBatch> = builder.build().unwrap().map(Result::unwrap).collect();
+    let out = fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(out, schema.clone(), None).unwrap();
+    for batch in batches {
+        let columns = schema.fields().iter().zip(batch.columns());
+        let columns = columns.map(|(field, column)| -> ArrayRef {
+            let Some(numbers) = column.as_primitive_opt::<Int64Type>() else {
+                return column.clone();
+            };
+            let mut numbers = numbers.values().to_vec();
+            change(field.name(), &mut numbers);
+            Arc::new(Int64Array::from(numbers))
+        });
+        let columns = columns.collect();
+        writer
+            .write(&RecordBatch::try_new(schema.clone(), columns).unwrap())
+            .unwrap();
+    }
+    writer.close().unwrap();
+}
+
+#[test]
+fn an_episode_that_is_left_out_shifts_no_picture() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("recording");
+    write(&dir).unwrap();
+    // The first episode claims to have no frame.
+    relist(&dir, |name, numbers| {
+        if name == "dataset_to_index" {
+            numbers[0] = 0;
+        }
+    });
+    let dataset = open(&dir).unwrap();
+    let info = dataset.info();
+    assert_eq!((info.episodes, info.frames), (2, 8));
+    assert!(
+        info.warnings[0].starts_with("episode 0 has frames 0 to 0 and is left out"),
+        "{:?}",
+        info.warnings
+    );
+    for (episode, length) in LENGTHS[1..].iter().enumerate() {
+        for step in 0..*length {
+            let wanted = image(episode + 1, step, 24, 16);
+            assert_eq!(*dataset.image(episode, step, 0).unwrap(), wanted);
+            let (state, _) = vectors(episode + 1, step);
+            let signals = dataset.signals(episode).unwrap();
+            assert_eq!(signals.state(step).unwrap(), state);
+        }
+    }
+}
+
+#[test]
+fn pictures_of_another_episode_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("recording");
+    write(&dir).unwrap();
+    // The second episode claims the last frame of the first.
+    relist(&dir, |name, numbers| match name {
+        "dataset_from_index" => numbers[1] = 4,
+        "dataset_to_index" => numbers[0] = 4,
+        _ => {}
+    });
+    let dataset = open(&dir).unwrap();
+    let message = error(dataset.image(1, 0, 0));
+    assert!(
+        message.contains("row 4 belongs to episode 0, meta/episodes says episode 1"),
+        "{message}"
+    );
+    assert_eq!(*dataset.image(1, 1, 0).unwrap(), image(1, 0, 24, 16));
+}
+
 #[test]
 fn the_same_frames_give_the_same_bytes() {
     let temp = tempfile::tempdir().unwrap();
@@ -285,9 +368,6 @@ fn frames_that_do_not_fit_are_refused() {
         .contains("masks.static is not 24x16")
     );
     writer.push_frame(&frame).unwrap();
-    assert_eq!(writer.current_len(), 1);
-    writer.discard_episode();
-    assert_eq!(writer.current_len(), 0);
 
     let twice = WriterSpec {
         mask_cameras: vec!["static".into(), "static".into()],

@@ -307,3 +307,27 @@ fn foreign_and_missing_paths_are_errors_with_a_hint() {
     assert!(message(&text).contains("meta/info.json"));
     assert!(message(temp.path()).contains("none of its files is known"));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read_is_not_an_empty_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let temp = tempfile::tempdir().unwrap();
+    let closed = temp.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    let mode = |mode| std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(mode));
+    mode(0o000).unwrap();
+    if std::fs::read_dir(&closed).is_ok() {
+        eprintln!("skipped: this user may read every folder");
+        return;
+    }
+    for path in [closed.as_path(), temp.path()] {
+        let error = open(path).err().unwrap();
+        assert!(matches!(error, episode::Error::Io { .. }), "{error}");
+        assert!(error.to_string().ends_with("closed"), "{error}");
+        // The cause is told once, by whoever prints the chain.
+        assert!(!error.to_string().contains("denied"), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+    mode(0o755).unwrap();
+}

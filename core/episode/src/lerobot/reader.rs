@@ -61,6 +61,17 @@ struct Episode {
     instruction: Arc<str>,
 }
 
+impl Episode {
+    /// What is wrong with a row that the file gives to another episode.
+    fn belies(&self, row: u64, found: Option<i64>) -> String {
+        let found = found.map_or("no episode".to_owned(), |id| format!("episode {id}"));
+        format!(
+            "row {row} belongs to {found}, meta/episodes says episode {}",
+            self.id
+        )
+    }
+}
+
 struct DataFile {
     /// Where the dataset has it.
     name: PathBuf,
@@ -95,12 +106,16 @@ struct Block {
     first: u64,
     /// End of every picture in `bytes`.
     ends: Vec<usize>,
+    /// `episode_index` of every row; empty where the file has none.
+    ids: Vec<Option<i64>>,
     bytes: Vec<u8>,
 }
 
 impl Footprint for Block {
     fn footprint(&self) -> usize {
-        self.bytes.capacity() + size_of::<usize>() * self.ends.capacity()
+        self.bytes.capacity()
+            + size_of::<usize>() * self.ends.capacity()
+            + size_of::<Option<i64>>() * self.ids.capacity()
     }
 }
 
@@ -111,6 +126,12 @@ impl Block {
             .checked_sub(1)
             .map_or(Some(0), |before| self.ends.get(before).copied())?;
         self.bytes.get(start..*self.ends.get(at)?)
+    }
+
+    /// What the file says instead, when it does not give a row to episode `id`.
+    fn stranger(&self, row: u64, id: i64) -> Option<Option<i64>> {
+        let at = usize::try_from(row.checked_sub(self.first)?).ok()?;
+        self.ids.get(at).copied().filter(|found| *found != Some(id))
     }
 }
 
@@ -238,7 +259,7 @@ impl Reader {
         faults.extend(broken);
         let more = faults.len().saturating_sub(MAX_WARNINGS);
         warnings.truncate(MAX_WARNINGS);
-        warnings.extend(faults.iter().take(MAX_WARNINGS).map(Error::to_string));
+        warnings.extend(faults.iter().take(MAX_WARNINGS).map(Error::in_one_line));
         if more > 0 {
             warnings.push(format!("{more} more faults: {}", self.info.path.display()));
         }
@@ -350,13 +371,7 @@ impl Reader {
                 let ids = integers(column)
                     .map_err(|e| table.fail(format!("column episode_index {e}")))?;
                 if let Some(at) = ids.iter().position(|id| *id != Some(entry.id)) {
-                    let found =
-                        ids[at].map_or("no episode".to_owned(), |id| format!("episode {id}"));
-                    let row = row + at as u64;
-                    return Err(table.fail(format!(
-                        "row {row} belongs to {found}, meta/episodes says episode {}",
-                        entry.id
-                    )));
+                    return Err(table.fail(entry.belies(row + at as u64, ids[at])));
                 }
             }
             row += batch.num_rows() as u64;
@@ -393,6 +408,9 @@ impl Reader {
             let row = entry.rows.start + step as u64;
             let fail = |reason: String| table.fail(format!("row {row} {}: {reason}", picture.key));
             let block = self.block(&table, entry.file, row, at)?;
+            if let Some(found) = block.stranger(row, entry.id) {
+                return Err(table.fail(entry.belies(row, found)));
+            }
             let bytes = block
                 .get(row)
                 .ok_or_else(|| fail("the row is missing".to_owned()))?;
@@ -620,38 +638,48 @@ struct Row {
     instruction: Arc<str>,
 }
 
+/// What `meta/episodes` lists.
+#[derive(Default)]
+struct Listed {
+    /// Episodes that can be shown.
+    rows: Vec<Row>,
+    /// Frames are numbered over the dataset; a file begins with the smallest number among its episodes, those that are
+    /// left out included.
+    first_frames: HashMap<(u64, u64), u64>,
+}
+
 impl Index {
     fn read(root: &Path, info: &Info, warnings: &mut Vec<String>) -> Result<Self> {
         let mut texts = Texts::default();
         if let Err(e) = texts.read_tasks(root) {
-            warnings.push(e.to_string());
+            warnings.push(e.in_one_line());
         }
-        let mut rows = Vec::new();
+        let mut listed = Listed::default();
         for name in episode_files(root)? {
-            read_episodes(root, &name, &mut texts, &mut rows, warnings)?;
+            read_episodes(root, &name, &mut texts, &mut listed, warnings)?;
         }
+        let Listed { rows, first_frames } = listed;
         if rows.is_empty() {
             return Err(Error::malformed(
                 root.join("meta/episodes"),
                 "no episode is listed",
             ));
         }
-        // Frames are numbered over the dataset; a file begins with the smallest number among its episodes.
-        let mut places: HashMap<(u64, u64), (usize, u64)> = HashMap::new();
+        let mut places: HashMap<(u64, u64), usize> = HashMap::new();
         let mut order = Vec::new();
         for row in &rows {
-            let (_, first) = places.entry(row.place).or_insert_with(|| {
+            places.entry(row.place).or_insert_with(|| {
                 order.push(row.place);
-                (order.len() - 1, row.frames.start)
+                order.len() - 1
             });
-            *first = (*first).min(row.frames.start);
         }
         let files = order
             .iter()
             .map(|place| DataFile::find(root, info, *place))
             .collect::<Result<_>>()?;
         let episode = |row: Row| {
-            let (file, first) = places.get(&row.place).copied().unwrap_or_default();
+            let file = places.get(&row.place).copied().unwrap_or_default();
+            let first = first_frames.get(&row.place).copied().unwrap_or_default();
             let rows = row.frames.start - first..row.frames.end - first;
             Episode {
                 id: row.id,
@@ -787,7 +815,7 @@ fn read_episodes(
     root: &Path,
     name: &Path,
     texts: &mut Texts,
-    rows: &mut Vec<Row>,
+    listed: &mut Listed,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let path = inside(root, name).map_err(|e| Error::malformed(root.join(name), e))?;
@@ -832,6 +860,8 @@ fn read_episodes(
             let (Some(id), Some(chunk), Some(file), Some(start), Some(end)) = values else {
                 return Err(table.fail(format!("row {at} has a null or negative number")));
             };
+            let first = listed.first_frames.entry((chunk, file)).or_insert(start);
+            *first = (*first).min(start);
             if end <= start || end - start > MAX_STEPS {
                 warnings.push(format!(
                     "episode {id} has frames {start} to {end} and is left out: {}",
@@ -852,7 +882,7 @@ fn read_episodes(
                 }
                 None => Arc::default(),
             };
-            rows.push(Row {
+            listed.rows.push(Row {
                 id: id as i64,
                 place: (chunk, file),
                 frames: start..end,
@@ -932,17 +962,21 @@ fn read_block(table: &Table, rows: Range<u64>, key: &str) -> Result<Block> {
     let mut block = Block {
         first: rows.start,
         ends: Vec::new(),
+        ids: Vec::new(),
         bytes: Vec::new(),
     };
-    let is_wanted = |path: &[String]| {
-        matches!(path, [k] if k == key) || matches!(path, [k, b] if k == key && b == "bytes")
+    let is_wanted = |path: &[String]| match path {
+        [name] => name == key || name == "episode_index",
+        [name, part] => name == key && part == "bytes",
+        _ => false,
     };
     for batch in table.read(rows, 1, is_wanted)? {
         let batch = batch?;
-        let column = batch
-            .columns()
-            .first()
-            .ok_or_else(|| table.fail(format!("no column {key}")))?;
+        if let Some(ids) = batch.column_by_name("episode_index") {
+            let ids = integers(ids).map_err(|e| table.fail(format!("column episode_index {e}")))?;
+            block.ids.extend(ids);
+        }
+        let column = column(&batch, key).map_err(|e| table.fail(e))?;
         let column = column
             .as_struct_opt()
             .and_then(|s| s.columns().first())
@@ -959,5 +993,6 @@ fn read_block(table: &Table, rows: Range<u64>, key: &str) -> Result<Block> {
         }
     }
     block.bytes.shrink_to_fit();
+    block.ids.shrink_to_fit();
     Ok(block)
 }

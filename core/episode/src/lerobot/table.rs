@@ -46,9 +46,8 @@ impl Table {
         check_frame(&source)?;
         // The embedded Arrow schema is one more thing to parse and says nothing that is needed here.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata =
-            caught(|| ArrowReaderMetadata::load(&Pages(Arc::clone(&source)), options))
-                .map_err(|e| Error::malformed(path, format!("the footer cannot be read: {e}")))?;
+        let metadata = caught(|| ArrowReaderMetadata::load(&Footer(Arc::clone(&source)), options))
+            .map_err(|e| Error::malformed(path, format!("the footer cannot be read: {e}")))?;
         let mut starts = vec![0u64];
         let mut end = 0u64;
         for (at, group) in metadata.metadata().row_groups().iter().enumerate() {
@@ -260,8 +259,29 @@ fn check_frame(source: &Source) -> Result<()> {
     Ok(())
 }
 
-/// The file as the parquet library reads it. Before a page is decoded its header passes through here: the library takes
-/// the unpacked size that the header declares at its word.
+/// The file as the parquet library reads its footer.
+struct Footer(Arc<Source>);
+
+impl Length for Footer {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Footer {
+    type T = BufReader<Cursor>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(buffered(&self.0, start))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        Ok(self.0.bytes(start, length)?.into())
+    }
+}
+
+/// The file as the parquet library reads its pages. Before a page is decoded its header passes through here: the
+/// library takes the unpacked size that the header declares at its word.
 struct Pages(Arc<Source>);
 
 impl Length for Pages {
@@ -275,25 +295,25 @@ impl ChunkReader for Pages {
 
     /// Called for every page, at its header.
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        if let Some(size) = unpacked_page_size(&self.0.bytes_up_to(start, 32)?)
-            && size > MAX_PAGE
-        {
-            return Err(ParquetError::General(format!(
+        let fail = |reason| Err(ParquetError::General(reason));
+        match unpacked_page_size(&self.0.bytes_up_to(start, 32)?) {
+            Some(size) if size <= MAX_PAGE => Ok(buffered(&self.0, start)),
+            Some(size) => fail(format!(
                 "a page declares {size} bytes, at most {MAX_PAGE} are read"
-            )));
+            )),
+            // The library may understand what this does not, and would then take the memory.
+            None => fail(format!("there is no page header at byte {start}")),
         }
-        Ok(BufReader::with_capacity(
-            4096,
-            Cursor {
-                source: Arc::clone(&self.0),
-                at: start,
-            },
-        ))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         Ok(self.0.bytes(start, length)?.into())
     }
+}
+
+fn buffered(source: &Arc<Source>, at: u64) -> BufReader<Cursor> {
+    let source = Arc::clone(source);
+    BufReader::with_capacity(4096, Cursor { source, at })
 }
 
 /// A reader with its own position.
@@ -313,7 +333,7 @@ impl Read for Cursor {
 }
 
 /// `uncompressed_page_size`, field 2 of a page header in Thrift's compact protocol; `None` when the bytes are no page
-/// header (a negative size is none either, and the library refuses it).
+/// header as writers write it, or the size is negative.
 fn unpacked_page_size(header: &[u8]) -> Option<u64> {
     // Fields 1 and 2 are required 32-bit integers: one byte (field step 1, type 5), then a zigzag varint.
     let (_, rest) = zigzag_field(header)?;

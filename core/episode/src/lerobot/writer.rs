@@ -296,16 +296,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Steps of the current episode so far.
-    pub fn current_len(&self) -> usize {
-        self.current.len
-    }
-
-    /// Forgets the steps of the current episode.
-    pub fn discard_episode(&mut self) {
-        self.current = Steps::new(self.pictures.len());
-    }
-
     /// Completes the dataset and moves it into place.
     ///
     /// # Errors

@@ -278,7 +278,7 @@ impl Reader {
                     errors
                         .into_iter()
                         .filter_map(Result::err)
-                        .map(|e| e.to_string()),
+                        .map(|e| e.in_one_line()),
                 );
             }
         }
@@ -286,7 +286,7 @@ impl Reader {
         if faults.len() == self.info.cameras.len() && !faults.is_empty() {
             return Err(faults.swap_remove(0));
         }
-        warnings.extend(faults.iter().map(Error::to_string));
+        warnings.extend(faults.iter().map(Error::in_one_line));
         Ok(warnings)
     }
 
