@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
-use grounding::HeadSelection;
+use grounding::{Capture, HeadId, HeadSelection};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
@@ -52,8 +52,12 @@ const MAX_SELECTION: u64 = 1 << 20;
 /// When the file holds neither.
 pub fn read_selection(path: &Path) -> anyhow::Result<HeadSelection> {
     let name = || format!("cannot read the head selection: {}", path.display());
-    let size = std::fs::metadata(path).with_context(name)?.len();
-    if size > MAX_SELECTION {
+    // Asked before opening: opening a named pipe would wait for ever.
+    let meta = std::fs::metadata(path).with_context(name)?;
+    if !meta.is_file() {
+        bail!("not a regular file: {}", path.display());
+    }
+    if meta.len() > MAX_SELECTION {
         bail!("too large for a head selection: {}", path.display());
     }
     let text = std::fs::read_to_string(path).with_context(name)?;
@@ -181,28 +185,36 @@ fn camera(request: &Request, survey: &Survey) -> anyhow::Result<String> {
     }
 }
 
+/// Layer and head as the model counts them; a capture may hold only some.
+fn model_numbers(capture: Option<&Capture>, id: HeadId) -> (u32, u32) {
+    let number = |list: Option<&Vec<u32>>, index: u16| {
+        list.and_then(|list| list.get(usize::from(index)))
+            .copied()
+            .unwrap_or(u32::from(index))
+    };
+    (
+        number(capture.map(|c| &c.layers), id.layer),
+        number(capture.map(|c| &c.heads), id.head),
+    )
+}
+
 impl Grounded {
     /// One document: `frames`, `heads`, `metrics` and what they come from. A number that does not exist is null.
     pub fn json(&self) -> Value {
-        let capture = self.survey.frames.first().map(|frame| &frame.capture);
+        let capture = self
+            .survey
+            .frames
+            .first()
+            .map(|frame| frame.capture.as_ref());
         let selected = self.report.selected.as_ref();
         let heads: Vec<Value> = selected
             .map(|selected| {
                 selected
                     .heads
                     .iter()
-                    .zip(&selected.counts)
-                    .map(|(id, count)| {
-                        let original = |list: Option<&Vec<u32>>, index: u16| {
-                            list.and_then(|list| list.get(usize::from(index)))
-                                .copied()
-                                .unwrap_or(u32::from(index))
-                        };
-                        json!({
-                            "layer": original(capture.map(|c| &c.layers), id.layer),
-                            "head": original(capture.map(|c| &c.heads), id.head),
-                            "votes": count,
-                        })
+                    .map(|&id| {
+                        let (layer, head) = model_numbers(capture, id);
+                        json!({ "layer": layer, "head": head, "votes": selected.votes(id) })
                     })
                     .collect()
             })
@@ -238,7 +250,11 @@ impl Grounded {
 
 impl fmt::Display for Grounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let capture = self.survey.frames.first().map(|frame| &frame.capture);
+        let capture = self
+            .survey
+            .frames
+            .first()
+            .map(|frame| frame.capture.as_ref());
         writeln!(
             f,
             "{} frames, camera {}",
@@ -247,17 +263,12 @@ impl fmt::Display for Grounded {
         )?;
         match &self.report.selected {
             Ok(selected) => {
-                for (id, votes) in selected.heads.iter().zip(&selected.counts) {
-                    let original = |list: Option<&Vec<u32>>, index: u16| {
-                        list.and_then(|list| list.get(usize::from(index)))
-                            .copied()
-                            .unwrap_or(u32::from(index))
-                    };
-                    let layer = original(capture.map(|c| &c.layers), id.layer);
-                    let head = original(capture.map(|c| &c.heads), id.head);
+                for &id in &selected.heads {
+                    let (layer, head) = model_numbers(capture, id);
                     writeln!(
                         f,
-                        "layer {layer} head {head}, {votes} of {} votes",
+                        "layer {layer} head {head}, {} of {} votes",
+                        selected.votes(id),
                         selected.n_samples
                     )?;
                 }
@@ -293,5 +304,80 @@ pub fn sem_text(metrics: &grounding::DatasetMetrics, digits: usize) -> String {
     match metrics.iou_sem.is_finite() {
         true => format!("±{:.digits$}", metrics.iou_sem),
         false => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+
+    use super::*;
+    use grounding::{CaptureParts, Grid, Key, Query, TokenRole, View, attncap};
+
+    /// Layers 10 and 11 of two heads each; head 3 of layer 11 looks at one patch, the rest at nothing much.
+    fn capture(step: u64) -> Capture {
+        let grid = Grid::new(4, 4);
+        let keys = (0..grid.len()).map(|patch| Key {
+            role: TokenRole::Image,
+            view: Some(0),
+            rect: Some(grid.patch_rect(patch)),
+            ..Key::default()
+        });
+        let mut attn = vec![0.0001; 4 * grid.len()];
+        attn[3 * grid.len() + 5] = 0.5;
+        Capture::new(CaptureParts {
+            model_id: "model".into(),
+            step,
+            layers: vec![10, 11],
+            heads: vec![1, 3],
+            views: vec![View {
+                name: "static".into(),
+                width: 64,
+                height: 64,
+            }],
+            queries: vec![Query::default()],
+            keys: keys.collect(),
+            attn,
+            ..CaptureParts::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn votes_are_those_of_the_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.attncap");
+        attncap::write(&path, &[capture(0), capture(1), capture(2), capture(3)]).unwrap();
+        let selection = HeadSelection {
+            k: 1,
+            bottom_row: grounding::BottomRow::Off,
+            ..HeadSelection::default()
+        };
+        let grounded = ground(&Request {
+            path,
+            selection,
+            data: None,
+            boxes: None,
+            camera: None,
+            frames: 8,
+            device: DeviceChoice::Cpu,
+        })
+        .unwrap();
+        let selected = grounded.report.selected.as_ref().unwrap();
+        assert_eq!(selected.heads, [HeadId { layer: 1, head: 1 }]);
+        let frames = selected.n_samples;
+        assert!(frames > 0);
+        assert_eq!(
+            grounded.json()["heads"],
+            json!([{ "layer": 11, "head": 3, "votes": frames }])
+        );
+        let line = format!("layer 11 head 3, {frames} of {frames} votes");
+        let text = grounded.to_string();
+        assert!(text.contains(&line), "{text}");
     }
 }

@@ -84,14 +84,22 @@ impl Selected {
         }
     }
 
+    /// Frames that voted for a head.
+    pub fn votes(&self, id: HeadId) -> u32 {
+        let head = usize::from(id.head);
+        if head >= self.n_heads {
+            return 0;
+        }
+        let flat = usize::from(id.layer) * self.n_heads + head;
+        self.counts.get(flat).copied().unwrap_or(0)
+    }
+
     /// Share of frames that voted for a head.
     pub fn frequency(&self, id: HeadId) -> f64 {
-        let flat = usize::from(id.layer) * self.n_heads + usize::from(id.head);
-        let votes = self.counts.get(flat).copied().unwrap_or(0);
         if self.n_samples == 0 {
             0.0
         } else {
-            f64::from(votes) / self.n_samples as f64
+            f64::from(self.votes(id)) / self.n_samples as f64
         }
     }
 }

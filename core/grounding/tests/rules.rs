@@ -421,7 +421,14 @@ fn selection_by_hand() {
     };
     let selected = select_heads(&votes, &by_rank).unwrap();
     assert_eq!(selected.heads, [id(0, 0), id(0, 2), id(0, 1)]);
-    assert_eq!((selected.counts, selected.n_samples), (vec![2, 2, 2, 0], 2));
+    assert_eq!(
+        (&selected.counts, selected.n_samples),
+        (&vec![2, 2, 2, 0], 2)
+    );
+    assert_eq!(
+        [id(0, 2), id(0, 3), id(0, 4)].map(|id| selected.votes(id)),
+        [2, 0, 0]
+    );
     let by_sum = HeadSelection {
         tie: Tie::Sum,
         ..selection.clone()
