@@ -23,13 +23,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use half::f16;
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -46,16 +45,8 @@ const MAX_HEADER: u64 = 64 << 20;
 /// Whether a file is an attention capture, by its contents. False for files that cannot be read.
 pub fn is_attncap(path: &Path) -> bool {
     let format = || {
-        let mut file = fs::File::open(path).ok()?;
-        let mut length = [0; 8];
-        file.read_exact(&mut length).ok()?;
-        let length = u64::from_le_bytes(length);
-        let rest = file.metadata().ok()?.len().checked_sub(8)?;
-        if length > MAX_HEADER || length > rest {
-            return None;
-        }
-        let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).ok()?;
+        let (mut file, len) = open_regular(path).ok()??;
+        let header = read_header(&mut file, len).ok()??;
         let header: Value = serde_json::from_slice(&header).ok()?;
         Some(
             header
@@ -66,6 +57,54 @@ pub fn is_attncap(path: &Path) -> bool {
         )
     };
     format().unwrap_or(false)
+}
+
+/// An open file and its length; `None` for what is no regular file. Asked before opening: opening a named pipe would
+/// wait for ever.
+fn open_regular(path: &Path) -> io::Result<Option<(fs::File, u64)>> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() {
+        return Ok(None);
+    }
+    Ok(Some((fs::File::open(path)?, meta.len())))
+}
+
+/// The header of a safetensors file of `len` bytes, the first thing in it; `None` when it can be none.
+fn read_header(file: &mut fs::File, len: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(rest) = len.checked_sub(8) else {
+        return Ok(None);
+    };
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER.min(rest) {
+        return Ok(None);
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header)?;
+    Ok(Some(header))
+}
+
+/// Fills `bytes` from `offset`; several threads may do so at once.
+fn read_exact_at(file: &fs::File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+    }
+    #[cfg(windows)]
+    {
+        let (mut bytes, mut offset) = (bytes, offset);
+        while !bytes.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => {
+                    bytes = &mut bytes[n..];
+                    offset += n as u64;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads all captures of a file, one per step.
@@ -79,11 +118,14 @@ pub fn read(path: &Path) -> Result<Vec<Capture>> {
 }
 
 /// An open capture file, for reading single steps of a long one.
+///
+/// Tensors are read when a step is asked for, not mapped: another program may cut the file off while it is open, and
+/// that shall be an error, not a signal.
 pub struct CaptureFile {
     path: Arc<Path>,
-    bytes: Mmap,
+    file: fs::File,
     /// Where tensor data begin.
-    data_start: usize,
+    data_start: u64,
     tensors: Metadata,
     /// Prefix and environment step, in order.
     steps: Vec<(String, u64)>,
@@ -118,24 +160,22 @@ impl CaptureFile {
             reason,
             path: path.into(),
         };
-        let file = fs::File::open(path).map_err(io)?;
-        let meta = file.metadata().map_err(io)?;
-        if !meta.is_file() || meta.len() < 8 {
-            return Err(file_error("not an attention capture".into()));
-        }
-        // SAFETY: the map is only read. Captures are replaced by renaming, never rewritten in place, so the bytes
-        // under it do not change; whatever they are, every length in them is checked before use.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let header_len = bytes
-            .first_chunk()
-            .map_or(u64::MAX, |&length| u64::from_le_bytes(length));
-        if header_len > MAX_HEADER {
-            return Err(file_error(
-                "not an attention capture (no safetensors header)".into(),
-            ));
-        }
-        let (header_len, tensors) = SafeTensors::read_metadata(&bytes)
+        let (mut file, len) = open_regular(path)
+            .map_err(io)?
+            .ok_or_else(|| file_error("not an attention capture".into()))?;
+        let header = read_header(&mut file, len)
+            .map_err(io)?
+            .ok_or_else(|| file_error("not an attention capture (no safetensors header)".into()))?;
+        let data_start = 8 + header.len() as u64;
+        let tensors: Metadata = serde_json::from_slice(&header)
             .map_err(|e| file_error(format!("not a whole safetensors file ({e})")))?;
+        if data_start + tensors.data_len() as u64 != len {
+            return Err(file_error(format!(
+                "not a whole safetensors file ({} bytes of tensors are announced, {} are there)",
+                tensors.data_len(),
+                len - data_start
+            )));
+        }
         let none = HashMap::new();
         let meta = tensors.metadata().as_ref().unwrap_or(&none);
         match meta.get("format").map(String::as_str) {
@@ -179,8 +219,8 @@ impl CaptureFile {
         let steps = steps(&tensors, listed).map_err(file_error)?;
         Ok(Self {
             path: path.into(),
-            bytes,
-            data_start: 8 + header_len,
+            file,
+            data_start,
             tensors,
             steps,
             header,
@@ -245,7 +285,7 @@ impl CaptureFile {
             .zip(roles)
             .zip(views)
             .zip(rects)
-            .map(|(((token, &number), view), rect)| {
+            .map(|(((token, number), view), rect)| {
                 Ok(Key {
                     token,
                     role: role(number)?,
@@ -273,7 +313,7 @@ impl CaptureFile {
                         .or(key.map(|k| &k.token))
                         .cloned()
                         .unwrap_or_default(),
-                    role: match query_roles {
+                    role: match &query_roles {
                         Some(roles) => role(roles[i])?,
                         None => key.map(|k| k.role).unwrap_or_default(),
                     },
@@ -375,31 +415,31 @@ impl<'a> StepTensors<'a> {
         ))
     }
 
-    /// Description and bytes of a tensor. The header was checked against the length of the file.
-    fn find(&self, name: &str) -> Result<Option<(&'a TensorInfo, &'a [u8])>> {
-        let full = format!("{}/{name}", self.prefix);
-        let Some(info) = self.file.tensors.info(&full) else {
-            return Ok(None);
-        };
-        let (start, end) = info.data_offsets;
-        let data = self
-            .file
-            .bytes
-            .get(self.file.data_start + start..self.file.data_start + end);
-        let data = data.ok_or_else(|| {
-            self.file
-                .error(format!("tensor `{full}` reaches beyond the file"))
-        })?;
-        Ok(Some((info, data)))
+    /// Description of a tensor. Its place was checked against the length of the file.
+    fn info(&self, name: &str) -> Option<&'a TensorInfo> {
+        let tensors = &self.file.tensors;
+        tensors.info(&format!("{}/{name}", self.prefix))
     }
 
-    /// One of the tensors whose type is fixed, as numbers of `N` bytes.
-    fn typed<const N: usize>(
-        &self,
-        name: &str,
-        dtype: Dtype,
-    ) -> Result<Option<Shaped<'a, &'a [[u8; N]]>>> {
-        let Some((info, data)) = self.find(name)? else {
+    fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; end - start];
+        read_exact_at(
+            &self.file.file,
+            &mut bytes,
+            self.file.data_start + start as u64,
+        )
+        .map_err(|source| Error::Io {
+            what: "cannot read",
+            path: self.file.path.to_path_buf(),
+            source,
+        })?;
+        Ok(bytes)
+    }
+
+    /// Shape and bytes of one of the tensors whose type is fixed.
+    fn typed(&self, name: &str, dtype: Dtype) -> Result<Option<Shaped<'a, Vec<u8>>>> {
+        let Some(info) = self.info(name) else {
             return Ok(None);
         };
         if info.dtype != dtype {
@@ -408,41 +448,38 @@ impl<'a> StepTensors<'a> {
                 self.prefix, info.dtype
             )));
         }
-        Ok(Some((&info.shape, data.as_chunks().0)))
+        Ok(Some((&info.shape, self.read(info)?)))
     }
 
     fn floats(&self, name: &str) -> Result<Option<Shaped<'a, Vec<f32>>>> {
-        match self.find(name)? {
-            Some((info, data)) if info.dtype == Dtype::F16 => {
-                let values = data
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|&b| f16::from_le_bytes(b).to_f32());
+        match self.info(name) {
+            Some(info) if info.dtype == Dtype::F16 => {
+                let bytes = self.read(info)?;
+                let values = bytes.as_chunks().0.iter();
+                let values = values.map(|&b| f16::from_le_bytes(b).to_f32());
                 Ok(Some((&info.shape, values.collect())))
             }
-            _ => {
-                let found = self.typed(name, Dtype::F32)?;
-                Ok(found.map(|(shape, data)| {
-                    (shape, data.iter().map(|&b| f32::from_le_bytes(b)).collect())
-                }))
-            }
+            _ => Ok(self.typed(name, Dtype::F32)?.map(|(shape, bytes)| {
+                let values = bytes.as_chunks().0.iter();
+                (shape, values.map(|&b| f32::from_le_bytes(b)).collect())
+            })),
         }
     }
 
-    fn bytes(&self, name: &str, len: usize) -> Result<Option<&'a [u8]>> {
-        match self.typed::<1>(name, Dtype::U8)? {
+    fn bytes(&self, name: &str, len: usize) -> Result<Option<Vec<u8>>> {
+        match self.typed(name, Dtype::U8)? {
             Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
-            Some((_, data)) => Ok(Some(data.as_flattened())),
-            None => Ok(None),
+            found => Ok(found.map(|(_, bytes)| bytes)),
         }
     }
 
     fn ints(&self, name: &str, len: usize) -> Result<Option<Vec<i32>>> {
         match self.typed(name, Dtype::I32)? {
             Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
-            Some((_, data)) => Ok(Some(data.iter().map(|&b| i32::from_le_bytes(b)).collect())),
-            None => Ok(None),
+            found => Ok(found.map(|(_, bytes)| {
+                let values = bytes.as_chunks().0.iter();
+                values.map(|&b| i32::from_le_bytes(b)).collect()
+            })),
         }
     }
 
@@ -503,7 +540,7 @@ impl<'a> StepTensors<'a> {
     }
 
     fn detections(&self) -> Result<Vec<Detection>> {
-        let Some((info, _)) = self.find("boxes")? else {
+        let Some(info) = self.info("boxes") else {
             return Ok(Vec::new());
         };
         let len = info.shape.first().copied().unwrap_or(0);
@@ -550,7 +587,12 @@ impl<'a> StepTensors<'a> {
         let width = self.numbers("key_sink_width", 1)?;
         let width = width.first().map_or(0, |&width| width as usize);
         Ok(Some(Sinks::Phi {
-            phi: phi.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+            phi: phi
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f64::from_le_bytes(b))
+                .collect(),
             width,
         }))
     }
@@ -560,9 +602,18 @@ impl<'a> StepTensors<'a> {
 /// or the new one. Weights that came from f16 are written as f16; nothing is ever rounded.
 ///
 /// # Errors
-/// [`Error::Shape`] without a capture, or when they differ in model or cameras; [`Error::Io`] naming the file.
+/// [`Error::Shape`] without a capture, when they differ in model or cameras, or when their texts are longer than a
+/// reader takes; [`Error::Io`] naming the file.
 pub fn write(path: &Path, captures: &[Capture]) -> Result<()> {
     let file = Layout::of(captures)?;
+    let header = file.header();
+    if header.len() as u64 > MAX_HEADER {
+        return Err(Error::Shape(format!(
+            "the header would have {} MiB, at most {} are read; write fewer captures into one file",
+            header.len() >> 20,
+            MAX_HEADER >> 20
+        )));
+    }
     let io = |what| {
         move |source| Error::Io {
             what,
@@ -574,7 +625,11 @@ pub fn write(path: &Path, captures: &[Capture]) -> Result<()> {
     let beside = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
     let written = fs::File::create(&beside).and_then(|out| {
         let mut out = BufWriter::new(out);
-        file.write(&mut out)?;
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for tensor in &file.tensors {
+            tensor.data.write(&mut out)?;
+        }
         out.into_inner().map_err(|e| e.into_error())?.sync_all()
     });
     let moved = written
@@ -621,7 +676,7 @@ impl Data<'_> {
         }
     }
 
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match self {
             Self::F64(v) => v.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
             Self::F32(v) => v.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
@@ -822,7 +877,7 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+    fn header(&self) -> Vec<u8> {
         let mut header = Map::new();
         header.insert("__metadata__".into(), Value::Object(self.metadata.clone()));
         let mut start = 0;
@@ -837,11 +892,6 @@ impl<'a> Layout<'a> {
         }
         let mut header = Value::Object(header).to_string().into_bytes();
         header.resize(header.len().next_multiple_of(8), b' ');
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        self.tensors
-            .iter()
-            .try_for_each(|tensor| tensor.data.write(out))?;
-        out.flush()
+        header
     }
 }

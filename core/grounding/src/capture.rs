@@ -208,6 +208,12 @@ impl Capture {
                     views.len()
                 )));
             }
+            if !detection.score.is_finite() {
+                return Err(Error::Shape(format!(
+                    "a box has the score {}",
+                    detection.score
+                )));
+            }
         }
         if sinks.as_ref().is_some_and(|s| s.len() != keys.len()) {
             return Err(Error::Shape(format!(
@@ -475,7 +481,8 @@ impl ViewGrid {
         )
     }
 
-    fn edges_x(&self) -> Vec<f64> {
+    /// The `cols + 1` vertical lines between the patches, normalised to the width of the original image.
+    pub fn edges_x(&self) -> Vec<f64> {
         let row = self.rects.get(..self.grid.cols).unwrap_or_default();
         row.iter()
             .map(|r| r.x0)
@@ -483,7 +490,8 @@ impl ViewGrid {
             .collect()
     }
 
-    fn edges_y(&self) -> Vec<f64> {
+    /// The `rows + 1` horizontal lines between the patches, normalised to the height of the original image.
+    pub fn edges_y(&self) -> Vec<f64> {
         let column = self.rects.iter().step_by(self.grid.cols.max(1));
         column
             .map(|r| r.y0)

@@ -242,6 +242,16 @@ fn captures_are_checked() {
         bad(&|p| p.keys[1].rect = Some(Rect::new(0.5, 0.0, 0.1, 1.0))),
         "E_BOX"
     );
+    let detection = |score, view| Detection {
+        rect: Rect::new(0.0, 0.0, 0.5, 0.5),
+        label: String::new(),
+        score,
+        view,
+    };
+    for score in [f32::NAN, f32::INFINITY] {
+        assert_eq!(bad(&|p| p.boxes = vec![detection(score, 0)]), "E_SHAPE");
+    }
+    assert_eq!(bad(&|p| p.boxes = vec![detection(0.5, 1)]), "E_SHAPE");
     assert_eq!(
         bad(&|p| p.sinks = Some(Sinks::Verdict([true].into()))),
         "E_SHAPE"
@@ -293,6 +303,42 @@ fn a_capture_read_equals_the_one_written() {
         once,
         "a refused write loses nothing"
     );
+}
+
+#[test]
+fn a_file_cut_off_while_it_is_open_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.attncap");
+    attncap::write(&path, &[composite(2, 2)]).unwrap();
+    let file = attncap::CaptureFile::open(&path).unwrap();
+    file.capture(0).unwrap();
+    let whole = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    whole.set_len(4096).unwrap();
+    let error = file.capture(0).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert!(error.to_string().ends_with("cut.attncap"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    assert!(!attncap::is_attncap(&path));
+    assert!(matches!(attncap::read(&path), Err(Error::File { .. })));
+}
+
+#[test]
+fn a_header_that_no_reader_takes_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.attncap");
+    let mut capture = composite(1, 1);
+    capture.keys[0].token = "x".repeat(65 << 20);
+    let error = attncap::write(&path, &[capture]).unwrap_err();
+    assert!(matches!(error, Error::Shape(_)), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 /// Writes a safetensors file as another program would: entries in its own order, with tensors of its own.
