@@ -171,6 +171,16 @@ impl PixelMask {
     }
 }
 
+/// How a specification of generated data begins, such as `tabletop:goal?episodes=20`. Wherever a dataset is named,
+/// anything else is a path.
+pub const SPECIFICATION_PREFIX: &str = "tabletop:";
+
+/// Whether a dataset of this name is generated rather than read from a path.
+#[must_use]
+pub fn is_specification(name: &str) -> bool {
+    name.starts_with(SPECIFICATION_PREFIX)
+}
+
 /// A set of episodes with random access to every frame. Every method may be called from several threads at once.
 ///
 /// Indices count from 0. An index past the end is [`Error::OutOfRange`](crate::Error::OutOfRange); a frame whose bytes

@@ -23,7 +23,8 @@ pub mod rlds;
 mod source;
 
 pub use dataset::{
-    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SharedDataset, Signals,
+    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SPECIFICATION_PREFIX,
+    SharedDataset, Signals, is_specification,
 };
 pub use error::{Error, Result};
 pub use open::open;

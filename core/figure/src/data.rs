@@ -68,26 +68,12 @@ pub struct PatchEdges {
 }
 
 impl PatchEdges {
-    /// A grid that covers the whole picture in equal patches.
-    #[must_use]
-    pub fn even(grid: grounding::Grid) -> Self {
-        let lines = |n: usize| (0..=n).map(|i| i as f64 / n as f64).collect();
-        Self {
-            x: lines(grid.cols),
-            y: lines(grid.rows),
-        }
-    }
-
     /// The lines of a captured grid.
     #[must_use]
     pub fn of(grid: &grounding::ViewGrid) -> Self {
-        let lines = |starts: Vec<f64>, end: Option<f64>| starts.into_iter().chain(end).collect();
-        let first_row = grid.rects.iter().take(grid.grid.cols);
-        let first_column = grid.rects.iter().step_by(grid.grid.cols.max(1));
-        let last = grid.rects.last();
         Self {
-            x: lines(first_row.map(|r| r.x0).collect(), last.map(|r| r.x1)),
-            y: lines(first_column.map(|r| r.y0).collect(), last.map(|r| r.y1)),
+            x: grid.edges_x(),
+            y: grid.edges_y(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The one typeface of window and print: Roboto, with tabular figures. See `assets/fonts`.
+//! The typeface of print: Roboto, with tabular figures. See `assets/fonts`.
 
 mod kerning;
 mod subset;

@@ -28,6 +28,8 @@ const WIDE_BAR: f64 = 110.0;
 const MIN_CELL: f64 = 9.0 * PT_PER_MM;
 /// Tallest figure: two A4 pages, so that a slip is an error and not a file.
 const MAX_HEIGHT: f64 = 594.0 * PT_PER_MM;
+/// Pictures may be so many times as high as wide, or as wide as high; far beyond any camera.
+const MAX_ASPECT: f64 = 50.0;
 /// Patch size, in parts of it, by which a line of the grid may be off its even place and still count as even.
 const EVEN: f64 = 0.01;
 /// How dark the picture gets outside a spotlight mask.
@@ -81,6 +83,13 @@ fn check(data: &FigureData) -> Result<()> {
         }
         if !(row.aspect.is_finite() && row.aspect > 0.0) {
             return fail(format!("row {} has a picture without area", index + 1));
+        }
+        if !(1.0 / MAX_ASPECT..=MAX_ASPECT).contains(&row.aspect) {
+            return Err(Error::Recipe(format!(
+                "row {} has a picture {} times as high as wide; 1/{MAX_ASPECT} to {MAX_ASPECT} times are possible",
+                index + 1,
+                row.aspect
+            )));
         }
         for cell in &row.cells {
             let fits = |edges: &PatchEdges, grid: grounding::Grid, len: usize| {
@@ -969,12 +978,16 @@ fn place(area: Area, rect: &Rect) -> Area {
     }
 }
 
+/// A coordinate moved inwards where a line through it would leave the picture; the middle of a picture that is
+/// narrower than the line.
+fn inside(v: f64, start: f64, length: f64) -> f64 {
+    let half = (CASING_PT / 2.0).min(length / 2.0);
+    let first = start + half;
+    v.clamp(first, (start + length - half).max(first))
+}
+
 /// The place of a box, moved inwards where its line would leave the picture.
 fn clamp_box(area: Area, rect: &Rect) -> Option<Area> {
-    let half = CASING_PT / 2.0;
-    let inside = |v: f64, start: f64, length: f64| {
-        v.clamp(start + half, (start + length - half).max(start + half))
-    };
     let placed = place(area, &rect.clipped().ok()?);
     let (x0, x1) = (
         inside(placed.x, area.x, area.width),
@@ -1005,7 +1018,6 @@ fn mask_polygons(
     grid: grounding::Grid,
     bits: &[bool],
 ) -> Vec<String> {
-    let half = CASING_PT / 2.0;
     let point = |[col, row]: [u32; 2]| {
         let at = |lines: &[f64], i: u32| {
             lines
@@ -1014,11 +1026,14 @@ fn mask_polygons(
                 .unwrap_or(1.0)
                 .clamp(0.0, 1.0)
         };
-        let x = (area.x + at(&edges.x, col) * area.width)
-            .clamp(area.x + half, area.x + area.width - half);
-        let y = (area.y + at(&edges.y, row) * area.height)
-            .clamp(area.y + half, area.y + area.height - half);
-        [x, y]
+        [
+            inside(area.x + at(&edges.x, col) * area.width, area.x, area.width),
+            inside(
+                area.y + at(&edges.y, row) * area.height,
+                area.y,
+                area.height,
+            ),
+        ]
     };
     outline(grid.rows, grid.cols, bits)
         .into_iter()

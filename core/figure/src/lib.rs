@@ -30,10 +30,11 @@ pub use data::{
     ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, FrameProvenance, MapLayer,
     MaskLayer, PatchEdges, Provenance, Row,
 };
+pub use episode::is_specification;
 pub use error::{Error, Result, SourceError};
 pub use export::{Figure, Format, Raster};
 pub use layout::render;
 pub use outline::{Vertex, outline};
 pub use recipe::{Arm, Column, Content, FORMAT_VERSION, Frame, Look, MapChoice, Recipe, Reference};
-pub use resolve::{CaptureSource, FilesOnly, resolve};
+pub use resolve::{CaptureSource, resolve};
 pub use style::{Scale, Style, Width};

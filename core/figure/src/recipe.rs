@@ -1,9 +1,10 @@
 //! What a figure is to show: small, readable, and enough to make the same file again.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
+use episode::is_specification;
 use grounding::{HeadId, HeadSelection};
 use serde::{Deserialize, Serialize};
 
@@ -292,8 +293,9 @@ impl Recipe {
             {
                 if arm >= self.arms.len() {
                     return fail(format!(
-                        "column {} names arm {arm}, there are {}",
+                        "column {} names arm {}, there are {}",
                         index + 1,
+                        arm + 1,
                         self.arms.len()
                     ));
                 }
@@ -301,11 +303,12 @@ impl Recipe {
         }
         for (index, arm) in self.arms.iter().enumerate() {
             if let Err(error) = arm.selection.validate() {
-                return fail(format!("arm {index}: {error}"));
+                return fail(format!("arm {}: {error}", index + 1));
             }
             if arm.heads.as_ref().is_some_and(Vec::is_empty) {
                 return fail(format!(
-                    "arm {index} names an empty list of heads; leave `heads` out to vote"
+                    "arm {} names an empty list of heads; leave `heads` out to vote",
+                    index + 1
                 ));
             }
         }
@@ -335,8 +338,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// Makes relative paths absolute from `folder`.
-    fn join(&mut self, folder: &Path) {
+    /// Takes relative paths from `folder`.
+    pub fn join(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
         for frame in &mut self.frames {
             if !frame.dataset.is_empty() && !is_specification(&frame.dataset) {
@@ -389,11 +392,6 @@ pub(crate) fn short_path(path: &Path) -> String {
         .join("/")
 }
 
-/// `tabletop:…` names generated data, not a file.
-pub(crate) fn is_specification(dataset: &str) -> bool {
-    dataset.starts_with("tabletop:")
-}
-
 fn read(path: &Path) -> Result<String> {
     let io = |source| Error::Io {
         verb: "read",
@@ -401,13 +399,18 @@ fn read(path: &Path) -> Result<String> {
         path: path.to_owned(),
         source,
     };
-    let file = fs::File::open(path).map_err(io)?;
-    if file.metadata().map_err(io)?.len() > MAX_BYTES {
+    // Asked before opening: opening a named pipe would wait for ever.
+    let meta = fs::metadata(path).map_err(io)?;
+    if !meta.is_file() {
+        return Err(io(io::Error::other("not a regular file")));
+    }
+    if meta.len() > MAX_BYTES {
         return Err(Error::TooLarge {
             limit: MAX_BYTES,
             path: path.to_owned(),
         });
     }
+    let file = fs::File::open(path).map_err(io)?;
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
     Ok(text)

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use episode::boxes::BoxFile;
-use episode::{Region, SharedDataset};
+use episode::{Region, SharedDataset, is_specification};
 use grounding::attncap::CaptureFile;
 use grounding::{
     Aggregate, Capture, Error as GroundingError, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
-    Mask, QuerySelector, Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
+    QuerySelector, Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -18,7 +18,7 @@ use crate::data::{
     ArmProvenance, BoxKind, Cell, CellNumbers, ColumnHead, FigureData, FrameProvenance, MapLayer,
     MaskLayer, PatchEdges, Provenance, Row,
 };
-use crate::recipe::{self, is_specification};
+use crate::recipe;
 use crate::{
     Arm, Column, Content, Error, Frame, Look, MapChoice, Recipe, Reference, Result, SourceError,
 };
@@ -46,30 +46,6 @@ pub trait CaptureSource {
     /// Whether the work is to be given up; asked between frames.
     fn is_cancelled(&self) -> bool {
         false
-    }
-}
-
-/// A source without models: datasets on disk, and attention from capture files only.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FilesOnly;
-
-impl CaptureSource for FilesOnly {
-    fn dataset(&mut self, dataset: &str) -> Result<SharedDataset, SourceError> {
-        Ok(episode::open(Path::new(dataset))?)
-    }
-
-    fn capture(
-        &mut self,
-        checkpoint: &Path,
-        _: &SharedDataset,
-        _: usize,
-        _: usize,
-    ) -> Result<Arc<Capture>, SourceError> {
-        Err(format!(
-            "no model can be run here, use a capture file: {}",
-            checkpoint.display()
-        )
-        .into())
     }
 }
 
@@ -247,7 +223,8 @@ impl ResolvedFrame {
             let capture = match own.as_ref().unwrap_or(&arm.look) {
                 Look::Nothing => {
                     return Err(missing(format!(
-                        "arm {a} has nothing to look with; name captures or a checkpoint"
+                        "arm {} has nothing to look with; name captures or a checkpoint",
+                        a + 1
                     )));
                 }
                 Look::Captures(path) => files.capture(path, frame, row)?,
@@ -263,7 +240,7 @@ impl ResolvedFrame {
                 }
             };
             let bad = |e: GroundingError| {
-                fail(format!("the attention of arm {a} cannot be used"))(e.into())
+                fail(format!("the attention of arm {} cannot be used", a + 1))(e.into())
             };
             let view = view(&capture, &camera).map_err(missing)?;
             let grid = capture.view_grid(view).map_err(bad)?;
@@ -700,16 +677,8 @@ impl Composer<'_> {
 
     /// The mask of a map; empty where the map shows no region, which is a miss and not an error.
     fn gaze(&self, map: &HeatMap, selection: &HeadSelection) -> Result<Gaze> {
-        match Gaze::from_map(map.clone(), &selection.mask, selection.dilate) {
-            Err(GroundingError::EmptyMap | GroundingError::FlatMap) => Ok(Gaze {
-                mask: Mask::empty(map.grid),
-                second: None,
-                rect: None,
-                peak: map.quantised().map_err(|e| self.bad(e))?.peak(),
-                map: map.clone(),
-            }),
-            other => other.map_err(|e| self.bad(e)),
-        }
+        Gaze::from_map_or_empty(map.clone(), &selection.mask, selection.dilate)
+            .map_err(|e| self.bad(e))
     }
 
     fn numbers(&self, look: &ResolvedLook, gaze: &Gaze) -> Result<Option<CellNumbers>> {

@@ -54,6 +54,15 @@ fn mask(patches: &[usize]) -> Mask {
     Mask::new(grid(), (0..64).map(|p| patches.contains(&p)).collect()).unwrap()
 }
 
+/// A grid that covers the whole picture in equal patches.
+fn even(grid: Grid) -> PatchEdges {
+    let lines = |n: usize| (0..=n).map(|i| i as f64 / n as f64).collect();
+    PatchEdges {
+        x: lines(grid.cols),
+        y: lines(grid.rows),
+    }
+}
+
 fn example(rows: usize) -> FigureData {
     let row = |index: usize| {
         let shift = 4 * index as u32;
@@ -74,7 +83,7 @@ fn example(rows: usize) -> FigureData {
         let layer = |map, quantity: &str| {
             Some(MapLayer {
                 map,
-                edges: PatchEdges::even(grid()),
+                edges: even(grid()),
                 quantity: quantity.into(),
                 is_signed: false,
             })
@@ -92,7 +101,7 @@ fn example(rows: usize) -> FigureData {
             Some(MaskLayer {
                 first: region.clone(),
                 second: Some(mask(&[6 * 8 + 4, 6 * 8 + 5])),
-                edges: PatchEdges::even(grid()),
+                edges: even(grid()),
                 is_spotlight,
             })
         };
@@ -402,7 +411,7 @@ fn heat_maps_are_true_to_scale() {
         x: vec![0.0, 0.1, 0.3, 0.55, 0.8, 1.0],
         y: vec![0.0, 0.5, 0.75, 1.0],
     };
-    for edges in [PatchEdges::even(grid), uneven] {
+    for edges in [even(grid), uneven] {
         let layer = MapLayer {
             map: Arc::new(HeatMap::new(grid, values.clone()).unwrap()),
             edges: edges.clone(),
@@ -573,4 +582,34 @@ fn long_and_hostile_text_stays_on_the_page() {
     let white = (0..height as usize)
         .filter(|y| pixels[(y * width as usize + width as usize - 1) * 3..][..3] == [255; 3]);
     assert!(white.count() > height as usize / 2);
+}
+
+/// A capture file may declare views of any size; its pictures are set, or refused, but never a panic.
+#[test]
+fn pictures_of_extreme_shape_are_set_or_refused() {
+    for (aspect, is_set) in [
+        (1.0 / 50.0, true),
+        (50.0, false), // Too tall for a page.
+        (1.0 / 51.0, false),
+        (51.0, false),
+        (1e-300, false),
+        (1e300, false),
+    ] {
+        let mut data = example(1);
+        data.rows[0].aspect = aspect;
+        let style = Style {
+            width: Width::Mm(30.0),
+            ..Style::default()
+        };
+        // Two columns: the flattest picture is then thinner than the line round a box.
+        data.columns.truncate(2);
+        let cell = Cell {
+            mask: data.rows[0].cells.iter().find_map(|c| c.mask.clone()),
+            boxes: vec![(BoxKind::Truth, Rect::new(0.0, 0.0, 1.0, 1.0))],
+            ..Cell::default()
+        };
+        data.rows[0].cells = vec![cell; 2];
+        let set = render(&data, &style);
+        assert_eq!(set.is_ok(), is_set, "{aspect}: {:?}", set.err());
+    }
 }

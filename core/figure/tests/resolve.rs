@@ -13,13 +13,32 @@ use episode::{
     CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SharedDataset, Signals,
 };
 use figure::{
-    Arm, BoxKind, CaptureSource, Column, Content, Error, FilesOnly, Frame, Look, MapChoice, Recipe,
-    Reference, SourceError, render, resolve,
+    Arm, BoxKind, CaptureSource, Column, Content, Error, Frame, Look, MapChoice, Recipe, Reference,
+    SourceError, render, resolve,
 };
 use grounding::{
     Capture, CaptureParts, Detection, HeadId, HeadSelection, Key, Query, Rect, TokenRole, View,
     attncap,
 };
+
+/// Attention from capture files only.
+struct FilesOnly;
+
+impl CaptureSource for FilesOnly {
+    fn dataset(&mut self, dataset: &str) -> Result<SharedDataset, SourceError> {
+        Ok(episode::open(Path::new(dataset))?)
+    }
+
+    fn capture(
+        &mut self,
+        _: &Path,
+        _: &SharedDataset,
+        _: usize,
+        _: usize,
+    ) -> Result<Arc<Capture>, SourceError> {
+        Err("no model can be run here".into())
+    }
+}
 
 const ROWS: usize = 4;
 const COLS: usize = 6;

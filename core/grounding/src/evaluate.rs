@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use crate::gaze::gaze_or_none;
 use crate::selection::{Aggregate, HeadSelection};
 use crate::{
-    DatasetMetrics, Error, FrameMetrics, HeadMaps, Rect, Result, SampleScores, Selected,
-    dataset_metrics, frame_metrics, score_heads, select_heads,
+    DatasetMetrics, Error, FrameMetrics, Gaze, HeadMaps, Rect, Result, SampleScores, Selected,
+    dataset_metrics, frame_metrics, heat_map, score_heads, select_heads,
 };
 
 /// One frame of a dataset.
@@ -97,7 +96,8 @@ pub fn evaluate_scored(
             let Some(truth) = &sample.truth else {
                 return Ok(None);
             };
-            let gaze = gaze_or_none(&sample.maps, &selected.heads, selection)?;
+            let map = heat_map(&sample.maps, &selected.heads, selection)?;
+            let gaze = Gaze::from_map_or_empty(map, &selection.mask, selection.dilate)?;
             frame_metrics(&gaze, truth).map(Some)
         })
         .collect::<Result<_>>()?;

@@ -28,6 +28,19 @@ impl Gaze {
         Ok(Self::assemble(map, &quantised, regions, dilate))
     }
 
+    /// The same, with an empty mask where the map shows no region: a miss, where frames are compared.
+    ///
+    /// # Errors
+    /// [`Error::Budget`] and [`Error::Option`] when the rule asks for the impossible.
+    pub fn from_map_or_empty(map: HeatMap, rule: &MaskRule, dilate: usize) -> Result<Self> {
+        let quantised = map.quantised()?;
+        let regions = match quantised.cut(rule) {
+            Err(Error::EmptyMap | Error::FlatMap) => (Mask::empty(map.grid), None),
+            regions => regions?,
+        };
+        Ok(Self::assemble(map, &quantised, regions, dilate))
+    }
+
     fn assemble(
         map: HeatMap,
         quantised: &Quantised,
@@ -73,19 +86,4 @@ pub fn gaze(maps: &HeadMaps, heads: &[HeadId], selection: &HeadSelection) -> Res
         &selection.mask,
         selection.dilate,
     )
-}
-
-/// The same, with an empty mask where the map shows no region.
-pub(crate) fn gaze_or_none(
-    maps: &HeadMaps,
-    heads: &[HeadId],
-    selection: &HeadSelection,
-) -> Result<Gaze> {
-    let map = heat_map(maps, heads, selection)?;
-    let quantised = map.quantised()?;
-    let regions = match quantised.cut(&selection.mask) {
-        Err(Error::EmptyMap | Error::FlatMap) => (Mask::empty(map.grid), None),
-        regions => regions?,
-    };
-    Ok(Gaze::assemble(map, &quantised, regions, selection.dilate))
 }

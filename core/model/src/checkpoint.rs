@@ -229,8 +229,15 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
         source,
         path: path.into(),
     };
-    let file = File::open(path).map_err(fail)?;
-    let length = file.metadata().map_err(fail)?.len();
+    // Asked before opening: opening a named pipe would wait for ever.
+    let meta = fs::metadata(path).map_err(fail)?;
+    if !meta.is_file() {
+        return Err(Error::Format {
+            reason: "not a regular file".into(),
+            path: path.into(),
+        });
+    }
+    let length = meta.len();
     if length > limit {
         let reason = format!("{length} bytes where at most {limit} are expected");
         return Err(Error::Format {
@@ -238,6 +245,7 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
             path: path.into(),
         });
     }
+    let file = File::open(path).map_err(fail)?;
     let mut bytes = Vec::with_capacity(length as usize);
     // The file may grow between the two calls.
     file.take(limit).read_to_end(&mut bytes).map_err(fail)?;

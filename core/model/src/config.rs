@@ -344,7 +344,7 @@ pub struct VlaConfig {
     pub size: Size,
     /// Token width, a multiple of `heads`.
     pub width: usize,
-    /// Number of decoder blocks.
+    /// Number of transformer blocks.
     pub layers: usize,
     /// Attention heads per block.
     pub heads: usize,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use grounding::HeadSelection;
 use serde::{Deserialize, Serialize};
 
-use crate::view::{MapChoice, Overlay};
+use crate::{MapChoice, Overlay};
 
 /// The version this program writes. It reads this version and all before it.
 pub const FORMAT_VERSION: u32 = 1;
@@ -254,10 +254,13 @@ impl Session {
             }
         };
         if let Some(dataset) = &mut self.dataset
-            && !is_specification(dataset)
+            && !figure::is_specification(dataset)
             && Path::new(dataset.as_str()).is_relative()
         {
             *dataset = folder.join(&*dataset).to_string_lossy().into_owned();
+        }
+        if let Some(figure) = &mut self.figure {
+            figure.join(folder);
         }
         self.boxes.iter_mut().for_each(join);
         self.run_folders.iter_mut().for_each(join);
@@ -270,23 +273,23 @@ impl Session {
     }
 }
 
-/// `tabletop:…` names generated data, not a file.
-fn is_specification(dataset: &str) -> bool {
-    dataset.starts_with("tabletop:")
-}
-
 fn read(path: &Path) -> Result<String> {
     let io = |source| Error::Io {
         verb: "read",
         path: path.to_owned(),
         source,
     };
-    let file = fs::File::open(path).map_err(io)?;
-    if file.metadata().map_err(io)?.len() > MAX_BYTES {
+    // Asked before opening: opening a named pipe would wait for ever.
+    let meta = fs::metadata(path).map_err(io)?;
+    if !meta.is_file() {
+        return Err(io(io::Error::other("not a regular file")));
+    }
+    if meta.len() > MAX_BYTES {
         return Err(Error::TooLarge {
             path: path.to_owned(),
         });
     }
+    let file = fs::File::open(path).map_err(io)?;
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
     Ok(text)
@@ -358,6 +361,38 @@ mod tests {
         );
         assert_eq!(session.source, SourceRef::Checkpoint(dir.path().join("m")));
         assert_eq!(session.selection, HeadSelection::default());
+    }
+
+    #[test]
+    fn paths_of_the_figure_start_at_the_file_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.ron");
+        fs::write(
+            &path,
+            r#"(version: 1, figure: Some((
+                boxes: Some("b.json"),
+                arms: [(look: Checkpoint("m"))],
+                frames: [(dataset: "demo", captures: Some("c.attncap")), (dataset: "tabletop:goal")],
+            )))"#,
+        )
+        .unwrap();
+        let figure = Session::load(&path).unwrap().figure.unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert_eq!(figure.boxes, Some(at("b.json")));
+        assert_eq!(figure.arms[0].look, figure::Look::Checkpoint(at("m")));
+        assert_eq!(Path::new(&figure.frames[0].dataset), at("demo"));
+        assert_eq!(figure.frames[0].captures, Some(at("c.attncap")));
+        assert_eq!(figure.frames[1].dataset, "tabletop:goal");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_named_pipe_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.ron");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert!(matches!(Session::load(&path), Err(Error::Io { .. })));
     }
 
     #[test]

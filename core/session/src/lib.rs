@@ -7,6 +7,6 @@
 mod file;
 mod view;
 
-pub use figure::ColorMap;
+pub use figure::{ColorMap, MapChoice};
 pub use file::{Error, FORMAT_VERSION, Result, Session, SourceRef};
-pub use view::{MapChoice, Overlay, Upsampling};
+pub use view::{Overlay, Upsampling};

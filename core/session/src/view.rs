@@ -1,20 +1,7 @@
 //! What is painted over a frame.
 
 use figure::ColorMap;
-use grounding::HeadId;
 use serde::{Deserialize, Serialize};
-
-/// Which attention map is shown over the frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum MapChoice {
-    /// The aggregate of the selected heads, as [`grounding::HeadSelection::aggregate`] asks for.
-    #[default]
-    Selected,
-    /// The mean over all captured heads of all captured layers.
-    Mean,
-    /// One head.
-    Head(HeadId),
-}
 
 /// How a patch grid is brought to the size of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
