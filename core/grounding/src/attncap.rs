@@ -42,6 +42,9 @@ pub const FORMAT: &str = "attncap/1";
 /// Longest header that is parsed. A long episode with the text of all its tokens needs some megabytes.
 const MAX_HEADER: u64 = 64 << 20;
 
+/// Bytes of a tensor that are read together; a multiple of every size of number.
+const PIECE: usize = 128 << 10;
+
 /// Whether a file is an attention capture, by its contents. False for files that cannot be read.
 pub fn is_attncap(path: &Path) -> bool {
     let format = || {
@@ -421,24 +424,36 @@ impl<'a> StepTensors<'a> {
         tensors.info(&format!("{}/{name}", self.prefix))
     }
 
-    fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+    /// The numbers of a tensor, of `N` bytes each, piece by piece: a buffer as large as the tensor would cost more time
+    /// than reading does.
+    fn read<const N: usize, T>(
+        &self,
+        info: &TensorInfo,
+        number: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>> {
         let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        read_exact_at(
-            &self.file.file,
-            &mut bytes,
-            self.file.data_start + start as u64,
-        )
-        .map_err(|source| Error::Io {
-            what: "cannot read",
-            path: self.file.path.to_path_buf(),
-            source,
-        })?;
-        Ok(bytes)
+        let mut numbers = Vec::with_capacity((end - start) / N);
+        let mut buffer = vec![0; PIECE.min(end - start)];
+        for at in (start..end).step_by(PIECE) {
+            let piece = buffer.split_at_mut(PIECE.min(end - at)).0;
+            let offset = self.file.data_start + at as u64;
+            read_exact_at(&self.file.file, piece, offset).map_err(|source| Error::Io {
+                what: "cannot read",
+                path: self.file.path.to_path_buf(),
+                source,
+            })?;
+            numbers.extend(piece.as_chunks().0.iter().map(|&bytes| number(bytes)));
+        }
+        Ok(numbers)
     }
 
-    /// Shape and bytes of one of the tensors whose type is fixed.
-    fn typed(&self, name: &str, dtype: Dtype) -> Result<Option<Shaped<'a, Vec<u8>>>> {
+    /// Shape and numbers of one of the tensors whose type is fixed.
+    fn typed<const N: usize, T>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        number: impl Fn([u8; N]) -> T,
+    ) -> Result<Option<Shaped<'a, Vec<T>>>> {
         let Some(info) = self.info(name) else {
             return Ok(None);
         };
@@ -448,38 +463,37 @@ impl<'a> StepTensors<'a> {
                 self.prefix, info.dtype
             )));
         }
-        Ok(Some((&info.shape, self.read(info)?)))
+        Ok(Some((&info.shape, self.read(info, number)?)))
     }
 
     fn floats(&self, name: &str) -> Result<Option<Shaped<'a, Vec<f32>>>> {
         match self.info(name) {
             Some(info) if info.dtype == Dtype::F16 => {
-                let bytes = self.read(info)?;
-                let values = bytes.as_chunks().0.iter();
-                let values = values.map(|&b| f16::from_le_bytes(b).to_f32());
-                Ok(Some((&info.shape, values.collect())))
+                let numbers = self.read(info, |b| f16::from_le_bytes(b).to_f32())?;
+                Ok(Some((&info.shape, numbers)))
             }
-            _ => Ok(self.typed(name, Dtype::F32)?.map(|(shape, bytes)| {
-                let values = bytes.as_chunks().0.iter();
-                (shape, values.map(|&b| f32::from_le_bytes(b)).collect())
-            })),
+            _ => self.typed(name, Dtype::F32, f32::from_le_bytes),
         }
     }
 
     fn bytes(&self, name: &str, len: usize) -> Result<Option<Vec<u8>>> {
-        match self.typed(name, Dtype::U8)? {
-            Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
-            found => Ok(found.map(|(_, bytes)| bytes)),
-        }
+        self.list(name, len, self.typed(name, Dtype::U8, u8::from_le_bytes)?)
     }
 
     fn ints(&self, name: &str, len: usize) -> Result<Option<Vec<i32>>> {
-        match self.typed(name, Dtype::I32)? {
+        self.list(name, len, self.typed(name, Dtype::I32, i32::from_le_bytes)?)
+    }
+
+    /// A tensor of one dimension and this length.
+    fn list<T>(
+        &self,
+        name: &str,
+        len: usize,
+        found: Option<Shaped<'a, Vec<T>>>,
+    ) -> Result<Option<Vec<T>>> {
+        match found {
             Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
-            found => Ok(found.map(|(_, bytes)| {
-                let values = bytes.as_chunks().0.iter();
-                values.map(|&b| i32::from_le_bytes(b)).collect()
-            })),
+            found => Ok(found.map(|(_, numbers)| numbers)),
         }
     }
 
@@ -578,21 +592,14 @@ impl<'a> StepTensors<'a> {
                 verdict.iter().map(|&b| b != 0).collect(),
             )));
         }
-        let Some((shape, phi)) = self.typed("key_sink_phi", Dtype::F64)? else {
+        let phi = self.typed("key_sink_phi", Dtype::F64, f64::from_le_bytes)?;
+        let Some(phi) = self.list("key_sink_phi", len, phi)? else {
             return Ok(None);
         };
-        if shape != [len] {
-            return Err(self.wrong_shape("key_sink_phi", shape));
-        }
         let width = self.numbers("key_sink_width", 1)?;
         let width = width.first().map_or(0, |&width| width as usize);
         Ok(Some(Sinks::Phi {
-            phi: phi
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&b| f64::from_le_bytes(b))
-                .collect(),
+            phi: phi.into(),
             width,
         }))
     }
