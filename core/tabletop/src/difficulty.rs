@@ -45,13 +45,13 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            candidates: 5,
+            candidates: 4,
             cubes: [3, 4],
             goal_objects: 2,
             goal_containers: 2,
-            object_half: 0.10,
+            object_half: 0.09,
             spatial_half: 0.12,
-            goal_half: 0.115,
+            goal_half: 0.12,
             container_radius: 0.30,
             open_gap: 0.14,
             lift_height: 0.20,
