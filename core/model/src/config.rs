@@ -141,6 +141,33 @@ impl Default for Labels {
     }
 }
 
+impl FromStr for Labels {
+    type Err = Error;
+
+    /// `hard`, `soft` for the default width, or `soft:SIGMA` with the standard deviation in bins.
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || Error::Unknown {
+            what: "labels",
+            given: text.into(),
+            expected: "hard, soft, soft:SIGMA",
+        };
+        match text.split_once(':') {
+            None if text == "hard" => Ok(Self::Hard),
+            None if text == "soft" => Ok(Self::default()),
+            Some(("soft", sigma)) => match sigma.parse() {
+                Ok(sigma_bins) if is_sigma(sigma_bins) => Ok(Self::Soft { sigma_bins }),
+                _ => Err(unknown()),
+            },
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// Whether labels can be this wide.
+fn is_sigma(bins: f64) -> bool {
+    bins > 0.0 && bins.is_finite()
+}
+
 /// Which tokens see which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -150,6 +177,22 @@ pub enum Attention {
     /// Text and image see each other both ways; state and read-out see everything before them.
     #[default]
     Prefix,
+}
+
+impl FromStr for Attention {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "causal" => Ok(Self::Causal),
+            "prefix" => Ok(Self::Prefix),
+            _ => Err(Error::Unknown {
+                what: "attention",
+                given: text.into(),
+                expected: "causal, prefix",
+            }),
+        }
+    }
 }
 
 /// Maps the raw numbers of each dimension linearly to [-1, 1], and back.
@@ -418,6 +461,10 @@ impl Sequence {
 impl VlaConfig {
     /// Value of [`format`](Self::format) that this version writes and reads.
     pub const FORMAT: &'static str = "gazelab-vla/1";
+    /// Actions decoded at once unless asked for otherwise.
+    pub const CHUNK: usize = 4;
+    /// Bins per action value unless asked for otherwise.
+    pub const BINS: usize = 64;
 
     /// The preset `size` for the `cameras` (indices into `info.cameras`) of a dataset. Pictures keep
     /// their aspect ratio and are shrunk to the preset's longest side; patches are 8 pixels (`base`: 16).
@@ -480,8 +527,8 @@ impl VlaConfig {
             max_words: longest.clamp(1, 32),
             state_dim: state_norm.dim(),
             action_dim: action_norm.dim(),
-            chunk: 4,
-            bins: 64,
+            chunk: Self::CHUNK,
+            bins: Self::BINS,
             labels: Labels::default(),
             attention: Attention::default(),
             state_norm,
@@ -601,7 +648,7 @@ impl VlaConfig {
             return fail(format!("{tokens} tokens, the most is {MAX_TOKENS}"));
         }
         if let Labels::Soft { sigma_bins } = self.labels
-            && !(sigma_bins > 0.0 && sigma_bins.is_finite())
+            && !is_sigma(sigma_bins)
         {
             return fail(format!("soft labels with sigma {sigma_bins}"));
         }

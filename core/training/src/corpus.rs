@@ -66,14 +66,10 @@ impl Corpus {
     /// The model that `run.ron` describes, for this data: preset, words, and ranges of actions and states.
     pub(crate) fn model_config(&self) -> Result<VlaConfig> {
         let (actions, states) = self.measure()?;
-        let shape = &self.spec.model;
-        let mut config =
-            VlaConfig::preset(shape.size, self.data.info(), &self.cameras, states, actions)?;
-        config.attention = shape.attention;
-        config.labels = shape.labels;
-        if let Some(patch) = shape.patch {
-            config = config.with_patch(patch)?;
-        }
+        let config = self
+            .spec
+            .model
+            .config(self.data.info(), &self.cameras, states, actions)?;
         Ok(config.for_objective(&self.spec.objective))
     }
 

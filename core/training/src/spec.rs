@@ -5,7 +5,7 @@ use std::path::Path;
 use episode::{DatasetInfo, SharedDataset};
 use grounding::HeadSelection;
 use model::optim::AdamWConfig;
-use model::{Attention, DeviceChoice, Labels, Objective, Size};
+use model::{Attention, DeviceChoice, Labels, Normaliser, Objective, Size, VlaConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -13,8 +13,10 @@ use crate::files::Document;
 
 /// What was asked of a run: variant, data, model, schedule, seed.
 ///
-/// Every field but the first four has a default, so a file written by hand can be short.
+/// Every field but the first four has a default, so a file written by hand can be short. A field that does not exist is
+/// refused: a run must not quietly be another than was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Layout version of the file.
     #[serde(default)]
@@ -81,6 +83,7 @@ mod defaults {
 
 /// The data a run is trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DataSpec {
     /// A data set on disk, or generated data: `tabletop:object+spatial+goal?episodes=6000&env=A&seed=1`.
     pub source: String,
@@ -212,7 +215,7 @@ fn shows_something(data: &SharedDataset, camera: usize) -> Result<bool> {
 
 /// Shapes of the model, where they differ from the preset of its size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct ModelSpec {
     /// Preset of width, depth and picture size.
     pub size: Size,
@@ -220,6 +223,10 @@ pub struct ModelSpec {
     pub patch: Option<u32>,
     /// Which tokens see which.
     pub attention: Attention,
+    /// Bins per action value, 2 to 4096.
+    pub bins: usize,
+    /// Actions decoded at once, 1 to 256.
+    pub chunk: usize,
     /// Targets over the action bins.
     pub labels: Labels,
 }
@@ -230,8 +237,35 @@ impl Default for ModelSpec {
             size: Size::Nano,
             patch: None,
             attention: Attention::default(),
+            bins: VlaConfig::BINS,
+            chunk: VlaConfig::CHUNK,
             labels: Labels::default(),
         }
+    }
+}
+
+impl ModelSpec {
+    /// The model's shapes for `cameras` of a data set whose states and actions have these ranges.
+    ///
+    /// # Errors
+    /// What [`VlaConfig::check`] says, say when pictures cannot be cut into patches of that size.
+    pub(crate) fn config(
+        &self,
+        info: &DatasetInfo,
+        cameras: &[usize],
+        states: Normaliser,
+        actions: Normaliser,
+    ) -> Result<VlaConfig> {
+        let mut config = VlaConfig::preset(self.size, info, cameras, states, actions)?;
+        config.attention = self.attention;
+        config.bins = self.bins;
+        config.chunk = self.chunk;
+        config.labels = self.labels;
+        if let Some(patch) = self.patch {
+            config = config.with_patch(patch)?;
+        }
+        config.check()?;
+        Ok(config)
     }
 }
 
@@ -239,7 +273,7 @@ impl Default for ModelSpec {
 ///
 /// The defaults are the recipe that learned the built-in benchmark from scratch within minutes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Schedule {
     /// Number of optimiser steps.
     pub steps: u64,
@@ -358,14 +392,18 @@ impl RunSpec {
     }
 
     /// Looks at the data, which [`check`](Self::check) does not: it must open, have the cameras and leave episodes to
-    /// train on.
+    /// train on, and the model must be able to take its pictures.
     ///
     /// # Errors
-    /// What the data set says, [`Error::UnknownCamera`], or [`Error::Spec`] when no episode is left.
+    /// What the data set says, [`Error::UnknownCamera`], [`Error::Spec`] when no episode is left, or what the model
+    /// says.
     pub fn check_data(&self) -> Result<()> {
         let data = self.data.open()?;
-        self.data.camera_indices(&data)?;
+        let cameras = self.data.camera_indices(&data)?;
         self.data.train_episodes(data.info())?;
+        // The ranges of states and actions, which take time to measure, do not matter to the shapes.
+        let (states, actions) = (Normaliser::identity(0), Normaliser::identity(1));
+        self.model.config(data.info(), &cameras, states, actions)?;
         Ok(())
     }
 
@@ -389,6 +427,27 @@ impl RunSpec {
         let share = |value: f64| (0.0..=1.0).contains(&value);
         let rules = [
             (steps > 0, "steps must be at least 1"),
+            (
+                (2..=4096).contains(&self.model.bins),
+                "bins must be between 2 and 4096",
+            ),
+            (
+                (1..=256).contains(&self.model.chunk),
+                "chunk must be between 1 and 256",
+            ),
+            (
+                match self.model.labels {
+                    Labels::Hard => true,
+                    Labels::Soft { sigma_bins } => positive(sigma_bins),
+                },
+                "sigma_bins must be above 0",
+            ),
+            (
+                self.model
+                    .patch
+                    .is_none_or(|patch| patch.is_power_of_two() && (2..=64).contains(&patch)),
+                "patch must be 2, 4, 8, 16, 32 or 64",
+            ),
             (
                 (1..=65_536).contains(&batch),
                 "batch must be between 1 and 65536",
@@ -475,7 +534,10 @@ mod tests {
         clippy::panic,
         reason = "tests"
     )]
+    use std::sync::Arc;
+
     use super::*;
+    use crate::corpus::Corpus;
 
     fn request(objective: &str) -> RunRequest<'_> {
         RunRequest {
@@ -513,6 +575,47 @@ mod tests {
         let mut spec = RunSpec::from_request(&request("action")).unwrap();
         spec.schedule.optimizer.clip_norm = Some(f32::NAN);
         assert!(spec.check().unwrap_err().to_string().contains("clip"));
+    }
+
+    #[test]
+    fn the_model_of_a_short_file_is_the_usual_one_but_for_what_it_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.ron");
+        let read = |model: &str| {
+            let text = format!(
+                "(name: \"n\", objective: Action, data: (source: \"tabletop:object?episodes=4\"), {model})"
+            );
+            std::fs::write(&path, text).unwrap();
+            crate::files::read_document::<RunSpec>(&path)
+        };
+        assert_eq!(read("").unwrap().model, ModelSpec::default());
+        let spec =
+            read("model: (bins: 32, chunk: 8, labels: hard, attention: causal, patch: Some(16))");
+        let spec = Arc::new(spec.unwrap());
+        let config = Corpus::open(&spec).unwrap().model_config().unwrap();
+        assert_eq!((config.bins, config.chunk), (32, 8));
+        assert_eq!(config.labels, Labels::Hard);
+        assert_eq!(config.attention, Attention::Causal);
+        assert_eq!(config.cameras[0].patch, 16);
+
+        for unknown in ["model: (bin: 32)", "schedule: (epochs: 3)", "modell: ()"] {
+            let error = read(unknown).unwrap_err().chain().join(": ");
+            assert!(error.contains("Unexpected field"), "{unknown}: {error}");
+        }
+        for (wrong, why) in [
+            ("bins: 1", "bins must be between 2 and 4096"),
+            ("chunk: 0", "chunk must be between 1 and 256"),
+            (
+                "labels: soft(sigma_bins: -1.0)",
+                "sigma_bins must be above 0",
+            ),
+            ("patch: Some(12)", "patch must be 2, 4, 8, 16, 32 or 64"),
+        ] {
+            let error = read(&format!("model: ({wrong})")).unwrap().check();
+            let error = error.unwrap_err().to_string();
+            assert!(error.ends_with(why), "{error}");
+        }
+        assert!(spec.check_data().is_ok());
     }
 
     #[test]
