@@ -1,5 +1,6 @@
 //! The command line. Without a subcommand it opens the window; every subcommand does what the window does, without it.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,10 +8,11 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use model::DeviceChoice;
 use serde_json::{Value, json};
-use training::{Event, Launch, RunDir, RunRequest, RunSpec, State, Wish};
+use training::{Event, Launch, ModelSpec, RunDir, RunRequest, RunSpec, State, Wish};
 
 use crate::walk::Walk;
 use crate::window::{self, Opening};
@@ -22,7 +24,7 @@ use crate::{ground, log, opening, runs};
 #[command(
     name = "gazelab",
     version,
-    args_conflicts_with_subcommands = true,
+    override_usage = "gazelab [OPTIONS] [PATH]\n       gazelab [OPTIONS] <COMMAND>",
     max_term_width = 110
 )]
 pub struct Cli {
@@ -113,7 +115,7 @@ enum Data {
 #[derive(Debug, Args)]
 struct Train {
     /// A run to go on with; without it --data and --out make a new one
-    #[arg(required_unless_present = "out", conflicts_with_all = ["out", "data", "size", "objective", "steps", "seed", "batch", "cameras", "name"])]
+    #[arg(required_unless_present = "out", conflicts_with_all = ["out", "data", "size", "objective", "steps", "seed", "batch", "cameras", "name", "checkpoint_every", "bins", "chunk", "labels", "attention", "patch"])]
     run_dir: Option<PathBuf>,
     /// nano, small or base
     #[arg(long, default_value = "nano")]
@@ -136,6 +138,22 @@ struct Train {
     /// Cameras by name, in token order; chosen from the dataset unless given
     #[arg(long, value_delimiter = ',', num_args = 1..)]
     cameras: Vec<String>,
+    /// Bins that each action value is cut into; 64 unless given
+    #[arg(long, value_name = "N")]
+    bins: Option<usize>,
+    /// Actions predicted at once; 4 unless given
+    #[arg(long, value_name = "N")]
+    chunk: Option<usize>,
+    /// Targets over the bins: hard, soft, or soft:SIGMA with the width in bins; soft:1.5 unless given
+    #[arg(long)]
+    labels: Option<model::Labels>,
+    /// Which tokens see which: causal, or prefix for text and pictures that see each other both ways; prefix unless
+    /// given
+    #[arg(long)]
+    attention: Option<model::Attention>,
+    /// Side of a picture's patch in pixels: 2, 4, 8, 16, 32 or 64; the size's own unless given
+    #[arg(long, value_name = "PIXELS")]
+    patch: Option<u32>,
     /// A name for people
     #[arg(long)]
     name: Option<String>,
@@ -244,7 +262,7 @@ struct WalkArgs {
 /// Runs the program; 0 only on success.
 pub fn main() -> ExitCode {
     let started = Instant::now();
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match cli.run(started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -289,6 +307,28 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 impl Cli {
+    /// Reads the command line. What is for the window alone does not go with a command; clap can only refuse that
+    /// together with the options that both have.
+    fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        let stray = match &cli {
+            Self {
+                path: Some(path), ..
+            } => Some(path.as_str()),
+            Self { demo: true, .. } => Some("--demo"),
+            _ => None,
+        };
+        match stray {
+            Some(stray) if cli.verb.is_some() => Err(Self::command().error(
+                ErrorKind::ArgumentConflict,
+                format!("'{stray}' before a command: that opens the window, a command does not"),
+            )),
+            _ => Ok(cli),
+        }
+    }
+
     fn run(self, started: Instant) -> anyhow::Result<()> {
         let Common { device, threads } = self.common;
         if let Some(threads) = threads {
@@ -526,6 +566,15 @@ impl Train {
         if let Some(batch) = self.batch {
             spec.schedule.batch = batch;
         }
+        let usual = spec.model;
+        spec.model = ModelSpec {
+            size: usual.size,
+            patch: self.patch.or(usual.patch),
+            bins: self.bins.unwrap_or(usual.bins),
+            chunk: self.chunk.unwrap_or(usual.chunk),
+            labels: self.labels.unwrap_or(usual.labels),
+            attention: self.attention.unwrap_or(usual.attention),
+        };
         if let Some(every) = self.checkpoint_every {
             spec.checkpoint_every = every;
         }
@@ -751,8 +800,6 @@ mod tests {
         reason = "tests"
     )]
 
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -762,7 +809,7 @@ mod tests {
 
     #[test]
     fn verbs_and_paths_do_not_get_in_each_others_way() {
-        let parse = |args: &[&str]| Cli::try_parse_from([&["gazelab"], args].concat());
+        let parse = |args: &[&str]| Cli::read([&["gazelab"], args].concat());
         assert!(parse(&[]).unwrap().verb.is_none());
         assert_eq!(
             parse(&["some/folder"]).unwrap().path.as_deref(),
@@ -799,6 +846,30 @@ mod tests {
             .is_ok()
         );
         assert!(parse(&["--device", "tpu"]).is_err());
+        for stray in [
+            &["some/folder", "train", "R"][..],
+            &["--demo", "train", "R"],
+        ] {
+            let error = parse(stray).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{error}");
+        }
+    }
+
+    #[test]
+    fn options_of_all_commands_stand_before_or_after_them() {
+        for line in [
+            "--threads 1 --device cpu train R",
+            "train R --threads 1 --device cpu",
+            "--threads 1 run resume R --device cpu",
+            "run --device cpu resume R --threads 1",
+            "--threads 1 --device cpu",
+            "--threads 1 some/folder --device cpu",
+        ] {
+            let line = format!("gazelab {line}");
+            let common = Cli::read(line.split(' ')).unwrap().common;
+            assert_eq!(common.threads, Some(1), "{line}");
+            assert_eq!(common.device, Some(DeviceChoice::Cpu), "{line}");
+        }
     }
 
     #[test]

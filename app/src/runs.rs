@@ -56,12 +56,9 @@ pub fn program() -> anyhow::Result<PathBuf> {
 /// Where new runs go unless told otherwise: `runs` in the working folder where that can be written, else in the
 /// user's data folder.
 pub fn default_folder() -> PathBuf {
-    let here = std::env::current_dir().ok().filter(|dir| {
-        dir.parent().is_some()
-            && dir
-                .metadata()
-                .is_ok_and(|metadata| !metadata.permissions().readonly())
-    });
+    let here = std::env::current_dir()
+        .ok()
+        .filter(|dir| dir.parent().is_some() && can_write(dir));
     let data = || {
         directories::ProjectDirs::from("org", "Gazelab", "gazelab")
             .map(|dirs| dirs.data_local_dir().to_owned())
@@ -69,6 +66,12 @@ pub fn default_folder() -> PathBuf {
     here.or_else(data)
         .unwrap_or_else(std::env::temp_dir)
         .join("runs")
+}
+
+/// Whether files can be made in a folder. Permissions tell only half: it may belong to somebody else, or lie on a disk
+/// that is mounted read-only.
+fn can_write(folder: &Path) -> bool {
+    tempfile::tempfile_in(folder).is_ok()
 }
 
 /// A folder name made of a run's name: lower case, digits and dashes.
@@ -105,6 +108,16 @@ pub fn free_path(folder: &Path, name: &str, taken: &[PathBuf]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_that_cannot_be_written_are_told_apart() {
+        assert!(can_write(&std::env::temp_dir()));
+        assert!(!can_write(Path::new("/nowhere")));
+        // Not even root writes there, and its permissions say nothing of it.
+        if Path::new("/proc/self").exists() {
+            assert!(!can_write(Path::new("/proc/self")));
+        }
+    }
 
     #[test]
     fn names_become_folders() {
