@@ -213,7 +213,8 @@ pub(crate) fn remove_unfinished(folder: &Path, foreign: &str) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if name.starts_with(UNFINISHED) {
-            fs::remove_dir_all(&path).map_err(Error::io("delete the half-written folder", &path))?;
+            fs::remove_dir_all(&path)
+                .map_err(Error::io("delete the half-written folder", &path))?;
         } else if let Some(file) = name.strip_prefix(WRITING)
             && !file.starts_with(foreign)
         {

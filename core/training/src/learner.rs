@@ -236,3 +236,47 @@ pub(crate) fn prune(run: &RunDir, keep: usize) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+    use std::sync::Arc;
+
+    use model::DeviceChoice;
+
+    use super::*;
+    use crate::spec::RunRequest;
+
+    #[test]
+    fn every_size_learns() {
+        let (device, _) = DeviceChoice::Cpu.resolve().unwrap();
+        for (size, width) in [("nano", 128), ("small", 256), ("base", 512)] {
+            let mut spec = RunSpec::from_request(&RunRequest {
+                objective: "mae:random",
+                size,
+                data: "tabletop:object?episodes=4",
+                cameras: vec!["static".to_owned()],
+                steps: Some(2),
+                seed: 1,
+                device: "cpu",
+            })
+            .unwrap();
+            spec.schedule.batch = 1;
+            spec.check_data().unwrap();
+            let spec = Arc::new(spec);
+            let corpus = Corpus::open(&spec).unwrap();
+            let learner = Learner::begin(&spec, &corpus, &device).unwrap();
+            let config = learner.model().config();
+            assert_eq!(config.width, width);
+            let samples = corpus.batch(1, config.chunk).unwrap();
+            let (learner, report) = learner.learn(&samples, &corpus, &spec).unwrap();
+            assert_eq!(learner.step(), 1);
+            assert!(report.loss > 0.0 && report.grad_norm > 0.0, "{size}");
+        }
+    }
+}

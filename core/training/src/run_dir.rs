@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Status, now_ms};
-use crate::process::host;
 use crate::error::{Error, Result};
 use crate::files::{
     Document, read_document, remove_unfinished, step_folders, step_name, write_document,
 };
 use crate::metrics::MetricsReader;
+use crate::process::host;
 use crate::spec::RunSpec;
 use crate::state::{State, Wish};
 
@@ -272,11 +272,7 @@ impl RunDir {
 
     /// Deletes what a killed trainer left half written. Only the holder of the lock may call this.
     pub(crate) fn remove_unfinished(&self) -> Result<()> {
-        for folder in [
-            &self.root,
-            &self.checkpoints_path(),
-            &self.probes_path(),
-        ] {
+        for folder in [&self.root, &self.checkpoints_path(), &self.probes_path()] {
             remove_unfinished(folder, CONTROL)?;
         }
         Ok(())

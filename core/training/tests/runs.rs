@@ -412,7 +412,10 @@ fn what_is_wished_of_a_starting_trainer_is_not_lost() {
             }
         }
     };
-    assert_eq!(train_and(&run, &at_start(Wish::Stop)).unwrap(), State::Stopped);
+    assert_eq!(
+        train_and(&run, &at_start(Wish::Stop)).unwrap(),
+        State::Stopped
+    );
     assert!(rows(&run).is_empty());
 
     // Stopped runs stay so until somebody wants them to go on.
