@@ -313,6 +313,121 @@ fn a_killed_run_goes_on_and_ends_as_if_nothing_had_happened() {
     }
 }
 
+/// Numbers of a run by step.
+fn rows(dir: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn selected_heads_learn_real_data_and_survive_a_kill() {
+    let data = shared("data/bridge").unwrap_or_else(|| recording().to_owned());
+    let words = format!(
+        "train --objective mae:selected --data {} --batch 4 --steps 60 --checkpoint-every 15 --seed 3 --device cpu --out",
+        show(&data)
+    );
+    let [whole, killed] = ["learned", "learned-killed"].map(at);
+    run(&format!("{words} {}", show(&whole))).ok();
+    let rows = rows(&whole);
+    let of = |row: &Value, key: &str| row[key].as_f64().unwrap();
+    let (first, last) = (&rows[0], &rows[rows.len() - 1]);
+    assert_eq!(of(last, "step"), 60.0);
+    assert!(
+        of(last, "action_loss") < 0.7 * of(first, "action_loss"),
+        "{first} {last}"
+    );
+    let rebuilt: Vec<&Value> = rows.iter().filter(|row| row["mae_loss"].is_f64()).collect();
+    let (first, last) = (rebuilt[0], rebuilt[rebuilt.len() - 1]);
+    assert!(
+        of(last, "mae_loss") < of(first, "mae_loss"),
+        "{first} {last}"
+    );
+
+    let trainer = Trainer::start(&format!("{words} {}", show(&killed)));
+    wait_for("half of it", || {
+        killed.join("checkpoints/step-00000030").is_dir()
+    });
+    trainer.signal("KILL");
+    assert!(!trainer.end(), "it was killed too late");
+    let said = run(&format!("train {}", show(&killed))).ok();
+    assert!(said.ends_with("Finished\n"), "{said}");
+    let model = |run: &Path| fs::read(run.join("checkpoints/step-00000060/model.safetensors"));
+    assert!(model(&killed).unwrap() == model(&whole).unwrap());
+}
+
+#[test]
+fn a_wish_is_honoured_however_early_it_comes() {
+    for attempt in 0..6 {
+        let dir = at(&format!("early-{attempt}"));
+        let trainer = Trainer::start(&format!("{TINY} --steps 100000 --out {}", show(&dir)));
+        wait_for("the run", || dir.join("run.ron").exists());
+        std::thread::sleep(Duration::from_millis(15 * attempt));
+        run(&format!("run stop {}", show(&dir))).ok();
+        assert!(trainer.end(), "a stop is no failure");
+        assert_eq!(status(&dir)["state"], "Stopped", "{attempt}");
+
+        // A trainer that `resume` starts is on its way when it returns.
+        let resumed = run(&format!("run resume {} --json", show(&dir))).json();
+        assert!(
+            resumed["state"] == "Starting" || resumed["state"] == "Running",
+            "{resumed}"
+        );
+        std::thread::sleep(Duration::from_millis(15 * attempt));
+        run(&format!("run stop {}", show(&dir))).ok();
+        wait_for("its end", || status(&dir)["state"] == "Stopped");
+    }
+}
+
+#[test]
+fn options_of_a_trainer_reach_it() {
+    let dir = at("options");
+    let words = "--threads 1 --device cpu train --data tabletop:object?episodes=6 --steps 100000 --batch 2 \
+                 --bins 32 --chunk 8 --labels hard --attention causal --patch 16 --out";
+    let trainer = Trainer::start(&format!("{words} {}", show(&dir)));
+    let _stopped = Stopped(&dir);
+    let is = |state: &str| status(&dir)["state"] == state;
+    wait_for("the run", || dir.join("run.ron").exists());
+    wait_for("training", || is("Running"));
+    let spec = fs::read_to_string(dir.join("run.ron")).unwrap();
+    for part in [
+        "bins: 32",
+        "chunk: 8",
+        "labels: hard",
+        "attention: causal",
+        "patch: Some(16)",
+    ] {
+        assert!(spec.contains(part), "{part} is not in {spec}");
+    }
+    let said = run(&format!("run resume {} --device cpu", show(&dir))).refused(&dir);
+    assert!(said.contains("stop it first"), "{said}");
+    run(&format!("run stop {}", show(&dir))).ok();
+    assert!(trainer.end());
+    let model = fs::read_dir(dir.join("checkpoints")).unwrap().next();
+    let model = fs::read(model.unwrap().unwrap().path().join("model.json")).unwrap();
+    let model: Value = serde_json::from_slice(&model).unwrap();
+    assert_eq!(
+        (&model["bins"], &model["chunk"], &model["labels"]),
+        (&32.into(), &8.into(), &"hard".into()),
+        "{model}"
+    );
+
+    run(&format!(
+        "--threads 2 run resume {} --device cpu",
+        show(&dir)
+    ))
+    .ok();
+    wait_for("the new trainer", || is("Running"));
+    let pid = status(&dir)["pid"].to_string();
+    if let Ok(command) = fs::read_to_string(format!("/proc/{pid}/cmdline")) {
+        let command = command.replace('\0', " ");
+        assert!(command.ends_with("--device cpu --threads 2 "), "{command}");
+    }
+    run(&format!("run stop {}", show(&dir))).ok();
+    wait_for("its end", || is("Stopped"));
+}
+
 #[test]
 fn a_run_is_steered_from_another_process() {
     let dir = at("steered");
@@ -384,6 +499,11 @@ fn a_policy_is_evaluated() {
         "the same scenes"
     );
     assert!(swapped["swapped"]["original_rate"].is_number(), "{swapped}");
+    // Both are kept.
+    let eval = finished_run().join("eval").join(LAST);
+    for name in ["object-A-seed7-3.json", "object-A-seed7-3-swapped.json"] {
+        assert!(eval.join(name).is_file(), "{name}");
+    }
     let text = run(&words).ok();
     assert!(
         text.starts_with("suite object, environment A, 3 episodes, seed 7\nsuccess "),
@@ -759,6 +879,10 @@ fn runs_that_cannot_be_are_refused() {
         ("--objective nope", "nope"),
         ("--steps 0", "steps must be at least 1"),
         ("--batch 0", "batch must be between"),
+        ("--bins 1", "bins must be between"),
+        ("--chunk 0", "chunk must be between"),
+        ("--patch 12", "patch must be 2, 4"),
+        ("--patch 64", "cannot be cut into patches of 64"),
         ("--checkpoint-every 0", "at least 1"),
     ] {
         let said = run(&format!("{words} {wrong}")).failed();
