@@ -48,7 +48,8 @@ fn an_untrained_policy_fails_without_an_error() {
     let eval = folder.path().join("eval");
     let path = report.save(&eval).unwrap();
     assert!(path.ends_with("eval/object-B-seed1-3-execute2-swapped.json"));
-    let saved = |path: &Path| -> Report { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let saved =
+        |path: &Path| -> Report { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
     assert_eq!(saved(&path), report);
 
     // Another evaluation of the same scenes is another file.
@@ -57,7 +58,12 @@ fn an_untrained_policy_fails_without_an_error() {
         execute: 1,
         ..report.clone()
     };
-    assert!(plain.save(&eval).unwrap().ends_with("object-B-seed1-3.json"));
+    assert!(
+        plain
+            .save(&eval)
+            .unwrap()
+            .ends_with("object-B-seed1-3.json")
+    );
     assert_eq!(saved(&path), report);
 }
 
