@@ -198,3 +198,15 @@ fn an_optimizer_of_another_model_is_refused() {
         "{error}"
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(CONFIG_FILE);
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let error = model::load_config(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("not a regular file"), "{error}");
+    assert!(error.ends_with(CONFIG_FILE), "{error}");
+}
