@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use poll_promise::Promise;
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use crate::command::Command;
+use crate::worker::spawn_worker;
 
 /// What a dialog asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +93,7 @@ type Chosen = (Option<PathBuf>, Duration);
 /// The open dialog, if any. One at a time, as with any desktop program.
 #[derive(Default)]
 pub struct Dialogs {
-    open: Option<(Ask, Promise<Chosen>)>,
+    open: Option<(Ask, Receiver<Chosen>)>,
 }
 
 impl Dialogs {
@@ -102,23 +103,31 @@ impl Dialogs {
             return;
         }
         let wanted = ask.clone();
-        let promise = Promise::spawn_thread("dialog", move || {
+        let (sender, receiver) = bounded(1);
+        let woken = repaint.clone();
+        let body = move || {
             let start = Instant::now();
             let path = choose(&wanted, folder);
+            // Nobody listens any more when the window is gone.
+            let _closed = sender.send((path, start.elapsed()));
             repaint.request_repaint();
-            (path, start.elapsed())
-        });
-        self.open = Some((ask, promise));
+        };
+        // A dialog that cannot be shown leaves the channel without a sender, which is an answer too.
+        if let Err(error) = spawn_worker("dialog", body, move |_| woken.request_repaint()) {
+            tracing::warn!("no thread for a dialog: {error}");
+        }
+        self.open = Some((ask, receiver));
     }
 
     /// How the dialog ended, once it has.
     pub fn poll(&mut self) -> Option<Answer> {
-        let (ask, promise) = self.open.take()?;
-        match promise.try_take() {
-            Err(promise) => {
-                self.open = Some((ask, promise));
+        let (ask, receiver) = self.open.take()?;
+        match receiver.try_recv() {
+            Err(TryRecvError::Empty) => {
+                self.open = Some((ask, receiver));
                 None
             }
+            Err(TryRecvError::Disconnected) => Some(Answer::NoDialog(ask)),
             Ok((Some(path), _)) => Some(Answer::Command(ask.command(path))),
             Ok((None, took)) if took < UNSEEN => Some(Answer::NoDialog(ask)),
             Ok((None, _)) => Some(Answer::Cancelled),
@@ -160,5 +169,29 @@ fn choose(ask: &Ask, folder: Option<PathBuf>) -> Option<PathBuf> {
             .add_filter("PNG", &["png"])
             .set_file_name(name)
             .save_file(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+
+    use super::*;
+
+    #[test]
+    fn a_dialog_that_broke_down_is_asked_in_the_window() {
+        let (sender, receiver) = bounded(1);
+        let mut dialogs = Dialogs {
+            open: Some((Ask::Dataset, receiver)),
+        };
+        assert_eq!(dialogs.poll(), None);
+        drop(sender);
+        assert_eq!(dialogs.poll(), Some(Answer::NoDialog(Ask::Dataset)));
+        assert_eq!(dialogs.poll(), None);
     }
 }

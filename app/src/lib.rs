@@ -10,6 +10,7 @@
 //! | [`inspector`] | threads that decode frames, run the model and measure datasets |
 //! | [`paint`] | attention to pixels |
 //! | [`opening`] | from a path to what it is |
+//! | [`worker`] | named threads that tell when they fail |
 
 pub mod assets;
 pub mod cli;
@@ -39,3 +40,4 @@ pub mod welcome;
 pub mod widgets;
 pub mod window;
 pub mod workbench;
+pub mod worker;

@@ -111,5 +111,8 @@ pub fn install(window: bool) -> LogMemory {
         .with(stderr)
         .with(memory.clone())
         .try_init();
+    if window {
+        crate::worker::log_panics();
+    }
     memory
 }

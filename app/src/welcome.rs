@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use egui::{Align2, RichText, Role, Sense, Ui, Vec2, WidgetInfo};
-use poll_promise::Promise;
 
 use crate::assets;
 use crate::command::Command;
 use crate::settings::{Recent, RecentKind};
 use crate::state::WorkbenchState;
 use crate::theme::{self, SPACE};
+use crate::worker::spawn_worker;
 
 /// Largest side of a picture that is worth showing on a card, in pixels.
 const LARGEST_PICTURE: u32 = 4096;
@@ -22,7 +23,7 @@ pub struct Pictures {
 }
 
 enum Picture {
-    Reading(Promise<Option<egui::ColorImage>>),
+    Reading(Receiver<egui::ColorImage>),
     Missing,
     Ready(egui::TextureHandle),
 }
@@ -30,28 +31,31 @@ enum Picture {
 impl Pictures {
     fn get(&mut self, ui: &Ui, name: &'static str) -> Option<egui::TextureHandle> {
         let context = ui.ctx().clone();
-        let picture = self
-            .found
-            .entry(name)
-            .or_insert_with(|| match assets::card_picture(name) {
-                None => Picture::Missing,
-                Some(path) => Picture::Reading(Promise::spawn_thread("picture", move || {
-                    let picture = read_picture(&path);
-                    context.request_repaint();
-                    picture
-                })),
-            });
-        if let Picture::Reading(promise) = picture
-            && let Some(image) = promise.ready()
-        {
-            *picture = match image {
-                Some(image) => Picture::Ready(ui.ctx().load_texture(
-                    name,
-                    image.clone(),
-                    egui::TextureOptions::LINEAR,
-                )),
-                None => Picture::Missing,
+        let picture = self.found.entry(name).or_insert_with(|| {
+            let (sender, receiver) = bounded(1);
+            let woken = context.clone();
+            let body = move || {
+                if let Some(image) = assets::card_picture(name).and_then(|path| read_picture(&path))
+                {
+                    // Nobody listens any more when the window is gone.
+                    let _closed = sender.send(image);
+                }
+                context.request_repaint();
             };
+            match spawn_worker("picture", body, move |_| woken.request_repaint()) {
+                Ok(()) => Picture::Reading(receiver),
+                Err(_) => Picture::Missing,
+            }
+        });
+        if let Picture::Reading(receiver) = picture {
+            match receiver.try_recv() {
+                Ok(image) => {
+                    let options = egui::TextureOptions::LINEAR;
+                    *picture = Picture::Ready(ui.ctx().load_texture(name, image, options));
+                }
+                Err(TryRecvError::Disconnected) => *picture = Picture::Missing,
+                Err(TryRecvError::Empty) => {}
+            }
         }
         match picture {
             Picture::Ready(texture) => Some(texture.clone()),

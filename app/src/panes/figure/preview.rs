@@ -1,6 +1,5 @@
 //! The figure on screen, drawn by a thread of its own; the newest recipe wins.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -15,6 +14,7 @@ use parking_lot::Mutex;
 use crate::figure_job::{self, FigureSource};
 use crate::inspector::{Latest, PATIENCE};
 use crate::theme::{self, SPACE};
+use crate::worker::{guard, spawn_worker};
 
 /// Points of the screen per millimetre at print size; a point is 1/96 inch.
 const POINTS_PER_MM: f32 = 96.0 / 25.4;
@@ -56,6 +56,7 @@ impl Zoom {
 
 /// A figure to draw.
 struct Task {
+    number: u64,
     recipe: Recipe,
     px_per_mm: f64,
     cancel: Arc<AtomicBool>,
@@ -71,11 +72,13 @@ struct Drawn {
 #[derive(Default)]
 struct Shared {
     inbox: Latest<Task>,
-    outbox: Mutex<Option<Result<Drawn, String>>>,
+    /// The newest answer, and to which task.
+    outbox: Mutex<Option<(u64, Result<Drawn, String>)>>,
 }
 
 /// What was asked of the thread last.
 struct Asked {
+    number: u64,
     recipe: Recipe,
     px_per_mm: f64,
     cancel: Arc<AtomicBool>,
@@ -199,12 +202,15 @@ impl Preview {
             before.cancel.store(true, Ordering::Relaxed);
         }
         let cancel = Arc::new(AtomicBool::new(false));
+        let number = self.asked.as_ref().map_or(0, |a| a.number + 1);
         shared.inbox.put(Task {
+            number,
             recipe: recipe.clone(),
             px_per_mm,
             cancel: cancel.clone(),
         });
         self.asked = Some(Asked {
+            number,
             recipe: recipe.clone(),
             px_per_mm,
             cancel,
@@ -215,13 +221,11 @@ impl Preview {
 
     /// Takes what the thread has drawn, if it has.
     pub(super) fn take(&mut self, ctx: &egui::Context) {
-        let Some(answer) = self.shared.as_ref().and_then(|s| s.outbox.lock().take()) else {
+        let Some((number, answer)) = self.shared.as_ref().and_then(|s| s.outbox.lock().take())
+        else {
             return;
         };
-        if let (Some(asked), true) = (
-            &mut self.asked,
-            self.shared.as_ref().is_some_and(|s| s.inbox.is_idle()),
-        ) {
+        if let Some(asked) = self.asked.as_mut().filter(|a| a.number == number) {
             asked.is_answered = true;
         }
         match answer {
@@ -250,9 +254,12 @@ impl Preview {
 
 fn start(ctx: egui::Context) -> std::io::Result<Arc<Shared>> {
     let shared = Arc::new(Shared::default());
-    std::thread::Builder::new().name("figure".into()).spawn({
+    let body = {
         let shared = shared.clone();
         move || draw_all(&shared, &ctx)
+    };
+    spawn_worker("figure", body, |error| {
+        tracing::error!("the figure's preview ended: {error:#}");
     })?;
     Ok(shared)
 }
@@ -263,14 +270,12 @@ fn draw_all(shared: &Shared, ctx: &egui::Context) {
     let mut last: Option<(Recipe, figure::Figure)> = None;
     while let Some(task) = shared.inbox.wait() {
         source.heed(task.cancel.clone());
-        let drawn = catch_unwind(AssertUnwindSafe(|| draw(&task, &mut source, &mut last)));
-        let answer = match drawn {
-            Ok(Err(_)) if task.cancel.load(Ordering::Relaxed) => continue,
-            Ok(Ok(drawn)) => Ok(drawn),
-            Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err("the figure could not be drawn; the log has more".to_owned()),
+        let answer = match guard(|| draw(&task, &mut source, &mut last)) {
+            Ok(drawn) => Ok(drawn),
+            Err(_) if task.cancel.load(Ordering::Relaxed) => continue,
+            Err(error) => Err(format!("{error:#}")),
         };
-        *shared.outbox.lock() = Some(answer);
+        *shared.outbox.lock() = Some((task.number, answer));
         ctx.request_repaint();
     }
 }
@@ -335,7 +340,7 @@ mod tests {
         };
         preview.ask(&ctx, &recipe(2), 2.0);
         preview.ask(&ctx, &recipe(1), 2.0);
-        wait(&mut preview, &|p| p.sheet.is_some());
+        wait(&mut preview, &|p| p.asked.as_ref().unwrap().is_answered);
         let [width, _] = preview.size_mm().unwrap();
         assert!((width - 178.0).abs() < 1e-9);
         preview.ask(
