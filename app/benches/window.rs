@@ -179,6 +179,7 @@ fn scrub_to_a_random_frame(bencher: Bencher, data: &str) {
         episodes: vec![None; dataset.info().episodes],
         origin: data,
         boxes: None,
+        boxes_beside: None,
         data: dataset.clone(),
     });
     let cameras = dataset.info().cameras.len();

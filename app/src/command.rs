@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use egui::{Key, KeyboardShortcut, Modifiers};
 use grounding::{HeadId, HeadSelection};
-use session::{ColorMap, MapChoice, Overlay, Upsampling};
+use session::{MapChoice, Overlay, Session, Upsampling};
 
 use crate::panes::PaneKind;
 use crate::state::WorkbenchState;
@@ -161,8 +161,12 @@ pub enum Command {
     CloseDialog,
     /// Go on with this although changes of the session are not saved.
     DiscardChanges(Box<Command>),
+    /// Save the session, then go on with this; not when saving fails.
+    SaveThen(Box<Command>),
     /// Save the session to this file.
     SaveSessionTo(PathBuf),
+    /// Put this session, read from this file, in place of the present one.
+    ShowSession(PathBuf, Box<Session>),
     /// Write the figure to this file.
     WriteFigure(PathBuf),
     /// Replace the figure under construction. Undoable.
@@ -190,19 +194,15 @@ pub enum Command {
     SetSelection(Box<HeadSelection>),
     /// Replace the overlay options, whole. Undoable.
     SetOverlay(Overlay),
-    /// Colour map of the heat map. Undoable.
-    SetColorMap(ColorMap),
-    /// Nearest or smooth. Undoable.
-    SetUpsampling(Upsampling),
     /// Move the cursor of training time to the checkpoint of this step.
     SetCheckpoint(u64),
     /// Choose a run in the list.
     SelectRun(PathBuf),
     /// Open or close the form that creates runs.
     ShowRunForm(bool),
-    /// Create runs, each in its own new folder, and start them if asked to.
+    /// Create runs, each in its own new folder, and start them one after the other if asked to.
     CreateRuns {
-        /// What to train, and where it goes.
+        /// What to train, and where it goes; a number is added to the name of a folder that is there already.
         runs: Vec<(training::RunSpec, PathBuf)>,
         /// Whether to start them at once.
         start: bool,
@@ -766,8 +766,13 @@ impl Command {
                 .run()
                 .is_none()
                 .then_some("Inspect a run first"),
-            C::PreviousLayer | C::NextLayer | C::PreviousHead | C::NextHead | C::ExportFigure => {
-                no_capture()
+            C::PreviousLayer | C::NextLayer | C::PreviousHead | C::NextHead => no_capture(),
+            // A figure need not have attention in it.
+            C::ExportFigure => {
+                let has_something = state.settings.figure.is_some()
+                    || state.dataset.is_some()
+                    || state.has_source();
+                (!has_something).then_some("Open a dataset, a run, a model or a capture first")
             }
             C::Undo => (!state.undo.can_undo()).then_some("Nothing to take back"),
             C::Redo => (!state.undo.can_redo()).then_some("Nothing to bring back"),

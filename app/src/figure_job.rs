@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
 use episode::SharedDataset;
 use figure::{CaptureSource, Figure, Recipe, SourceError};
 use grounding::Capture;
 use model::DeviceChoice;
 
-use crate::inspector::{CaptureRequest, Eye as _, Models};
+use crate::inspector::{CaptureRequest, Eye as _, Models, Stamp};
 
 /// Captures kept between two renderings, so that a change of a label does not run a model again.
 const KEPT_CAPTURES: usize = 64;
@@ -24,7 +23,17 @@ pub struct FigureSource {
     cancel: Arc<AtomicBool>,
     models: Models,
     datasets: HashMap<String, SharedDataset>,
-    captures: Vec<(PathBuf, String, usize, usize, Arc<Capture>)>,
+    captures: Vec<KeptCapture>,
+}
+
+/// A capture and the frame, checkpoint and weights it was made of.
+struct KeptCapture {
+    checkpoint: PathBuf,
+    stamp: Stamp,
+    dataset: String,
+    episode: usize,
+    step: usize,
+    capture: Arc<Capture>,
 }
 
 impl FigureSource {
@@ -68,11 +77,13 @@ impl CaptureSource for FigureSource {
         step: usize,
     ) -> Result<Arc<Capture>, SourceError> {
         let name = self.name_of(dataset);
-        let same = |(c, d, e, s, _): &&(PathBuf, String, usize, usize, Arc<Capture>)| {
-            (c.as_path(), d.as_str(), *e, *s) == (checkpoint, name.as_str(), episode, step)
+        let stamp = Stamp::of(checkpoint);
+        let same = |k: &&KeptCapture| {
+            (k.checkpoint.as_path(), k.stamp) == (checkpoint, stamp)
+                && (k.dataset.as_str(), k.episode, k.step) == (name.as_str(), episode, step)
         };
-        if let Some((.., capture)) = self.captures.iter().find(same) {
-            return Ok(capture.clone());
+        if let Some(kept) = self.captures.iter().find(same) {
+            return Ok(kept.capture.clone());
         }
         let request = CaptureRequest {
             checkpoint: checkpoint.to_owned(),
@@ -84,8 +95,14 @@ impl CaptureSource for FigureSource {
         if self.captures.len() == KEPT_CAPTURES {
             self.captures.remove(0);
         }
-        self.captures
-            .push((checkpoint.to_owned(), name, episode, step, capture.clone()));
+        self.captures.push(KeptCapture {
+            checkpoint: checkpoint.to_owned(),
+            stamp,
+            dataset: name,
+            episode,
+            step,
+            capture: capture.clone(),
+        });
         Ok(capture)
     }
 
@@ -101,17 +118,6 @@ impl CaptureSource for FigureSource {
 pub fn figure(recipe: &Recipe, source: &mut FigureSource) -> anyhow::Result<Figure> {
     let data = figure::resolve(recipe, source)?;
     Ok(figure::render(&data, &recipe.style)?)
-}
-
-/// Reads a recipe and makes its figure.
-///
-/// # Errors
-/// As [`Recipe::load`] and [`figure()`].
-pub fn figure_from_recipe(path: &Path) -> anyhow::Result<Figure> {
-    let recipe = Recipe::load(path)?;
-    let mut source = FigureSource::new(Arc::default());
-    figure(&recipe, &mut source)
-        .with_context(|| format!("no figure can be made from {}", path.display()))
 }
 
 /// Writes the figure of a recipe; the ending of the name says in which format.

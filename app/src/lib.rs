@@ -10,9 +10,11 @@
 //! | [`inspector`] | threads that decode frames, run the model and measure datasets |
 //! | [`paint`] | attention to pixels |
 //! | [`opening`] | from a path to what it is |
+//! | [`capture_file`] | which frames the captures of a file belong to |
 //! | [`worker`] | named threads that tell when they fail |
 
 pub mod assets;
+pub mod capture_file;
 pub mod cli;
 pub mod command;
 pub mod dialogs;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use episode::boxes::BoxFile;
@@ -10,9 +11,10 @@ use session::{Session, SourceRef};
 
 use crate::command::Command;
 use crate::jobs::{JobHandle, Jobs};
-use crate::opening::{self, DatasetWithBoxes, Opened};
+use crate::opening::{self, DatasetWithBoxes, Kind, Opened};
 use crate::state::OpenEpisode;
 use crate::toasts::Notice;
+use crate::worker::{guard, spawn_worker};
 
 /// Results wait here until the window takes them; a thread that is far ahead waits.
 const CAPACITY: usize = 64;
@@ -21,24 +23,42 @@ const NAMES_AT_ONCE: usize = 64;
 
 /// What a thread has to say.
 pub enum Message {
-    /// Something was opened.
-    Opened(Opened),
-    /// A session was opened, with what it names.
-    Session(Box<OpenedSession>),
-    /// The demo was opened.
-    Demo(Box<DatasetWithBoxes>, Option<PathBuf>),
+    /// Something was opened; the number says when it was asked for.
+    Opened(u64, Opened),
+    /// A session was opened, with what it names; the number says when it was asked for.
+    Session(u64, Box<OpenedSession>),
+    /// The demo was opened; the number says when it was asked for.
+    Demo(u64, Box<DatasetWithBoxes>, Option<PathBuf>),
+    /// The session was saved, or why it was not.
+    Saved(Box<SavedSession>),
+    /// These runs were created, and shall be started or not.
+    Created(Vec<PathBuf>, bool),
+    /// This run was not started.
+    NotStarted(PathBuf),
     /// Signals of an episode of the dataset with this number.
     Episode(u64, OpenEpisode),
     /// Length and instruction of episodes of the dataset with this number, from the first index on.
     Names(u64, usize, Vec<EpisodeMeta>),
     /// The boxes of the dataset with this number.
     Boxes(u64, PathBuf, Arc<BoxFile>),
-    /// The checkpoints of a run.
-    Checkpoints(PathBuf, Vec<(u64, PathBuf)>),
+    /// The checkpoints of a run; the number says when they were asked for.
+    Checkpoints(u64, PathBuf, Vec<(u64, PathBuf)>),
     /// Something to say.
     Notice(Notice),
     /// Something to do.
     Command(Command),
+}
+
+/// A session that was written, or not.
+pub struct SavedSession {
+    /// Which session of the window it is.
+    pub number: u64,
+    /// The file.
+    pub path: PathBuf,
+    /// What was written.
+    pub session: Session,
+    /// Whether it was.
+    pub result: anyhow::Result<()>,
 }
 
 /// A session and what it names, as far as it could be opened.
@@ -95,16 +115,14 @@ impl Loader {
             repaint: self.repaint.clone(),
         };
         let body = move || {
-            if let Err(error) = work(&job)
+            if let Err(error) = guard(|| work(&job))
                 && !job.handle.is_cancelled()
             {
                 job.send(Message::Notice(Notice::error(failure, &error)));
             }
         };
-        if let Err(error) = std::thread::Builder::new()
-            .name("loader".into())
-            .spawn(body)
-        {
+        let told = |error| tracing::error!("a loader ended: {error:#}");
+        if let Err(error) = spawn_worker("loader", body, told) {
             let error = anyhow::Error::from(error).context("no thread could be started");
             let _full = self
                 .sender
@@ -124,26 +142,23 @@ pub struct Job {
 impl Job {
     /// Hands a result to the window. False when the window is gone or the job was cancelled.
     pub fn send(&self, message: Message) -> bool {
-        let sent = !self.handle.is_cancelled() && self.sender.send(message).is_ok();
+        !self.handle.is_cancelled() && self.tell(message)
+    }
+
+    /// Hands over what has happened whether or not the job was cancelled since. False when the window is gone.
+    pub fn tell(&self, message: Message) -> bool {
+        let sent = self.sender.send(message).is_ok();
         self.repaint.request_repaint();
         sent
     }
 }
-
-/// An episode that is made on demand has to be played to know its length; beyond this many the list says only numbers.
-const GENERATED_NAMES: usize = 512;
 
 /// Reads lengths and instructions of all episodes and hands them over piece by piece.
 ///
 /// # Errors
 /// When an episode cannot be read.
 pub fn read_names(job: &Job, ticket: u64, data: &SharedDataset) -> anyhow::Result<()> {
-    let most = if data.is_generated() {
-        GENERATED_NAMES
-    } else {
-        usize::MAX
-    };
-    let total = data.info().episodes.min(most);
+    let total = data.info().episodes;
     let mut first = 0;
     while first < total {
         let last = (first + NAMES_AT_ONCE).min(total);
@@ -164,7 +179,7 @@ pub fn read_names(job: &Job, ticket: u64, data: &SharedDataset) -> anyhow::Resul
 ///
 /// # Errors
 /// When the session itself cannot be read.
-pub fn open_session(path: PathBuf, session: Session) -> OpenedSession {
+pub fn open_session(path: PathBuf, session: Session, cancel: &AtomicBool) -> OpenedSession {
     let mut missing = Vec::new();
     let mut tell = |what: &str, error: anyhow::Error| {
         missing.push(Notice::error(
@@ -179,21 +194,21 @@ pub fn open_session(path: PathBuf, session: Session) -> OpenedSession {
     });
     let mut others = Vec::new();
     if let Some(boxes) = &session.boxes {
-        match opening::open(boxes) {
+        match opening::open_only(boxes, Kind::Boxes, cancel) {
             Ok(opened) => others.push(opened),
             Err(error) => tell("box file", error),
         }
     }
     let source = match &session.source {
         SourceRef::Nothing => None,
-        SourceRef::Capture(path)
-        | SourceRef::Checkpoint(path)
-        | SourceRef::Run { dir: path, .. } => Some(path),
+        SourceRef::Capture(path) => Some((path, Kind::Capture, "capture")),
+        SourceRef::Checkpoint(path) => Some((path, Kind::Model, "model")),
+        SourceRef::Run { dir, .. } => Some((dir, Kind::Run, "run")),
     };
-    if let Some(source) = source {
-        match opening::open(source) {
+    if let Some((path, kind, what)) = source {
+        match opening::open_only(path, kind, cancel) {
             Ok(opened) => others.push(opened),
-            Err(error) => tell("run, model or capture", error),
+            Err(error) => tell(what, error),
         }
     }
     OpenedSession {

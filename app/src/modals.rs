@@ -21,7 +21,7 @@ pub enum Modal {
         /// What was typed.
         text: String,
     },
-    /// The named session has changes that `then` would lose.
+    /// The session has changes that `then` would lose.
     Unsaved {
         /// What was asked for.
         then: Command,
@@ -29,7 +29,10 @@ pub enum Modal {
     /// All keys.
     Shortcuts,
     /// Version, device, licences.
-    About,
+    About {
+        /// Where the assets lie.
+        assets: String,
+    },
 }
 
 /// What dialogs tell.
@@ -52,6 +55,25 @@ impl Modal {
         Self::Path { ask, text }
     }
 
+    /// Version, device and licences.
+    pub fn about() -> Self {
+        let folder = crate::assets::folder();
+        Self::About {
+            assets: folder.map_or("not found".to_owned(), |f| f.display().to_string()),
+        }
+    }
+
+    /// Whether it asks where to save the session.
+    pub fn asks_where_to_save(&self) -> bool {
+        matches!(
+            self,
+            Self::Path {
+                ask: Ask::SaveSession { .. },
+                ..
+            }
+        )
+    }
+
     /// Whether something is in front of the window.
     pub fn is_open(&self) -> bool {
         !matches!(self, Self::Closed)
@@ -70,7 +92,7 @@ impl Modal {
                 Self::Path { ask, text } => path_ui(ui, ask, text, &mut commands),
                 Self::Unsaved { then } => unsaved_ui(ui, facts, then, &mut commands),
                 Self::Shortcuts => shortcuts_ui(ui),
-                Self::About => about_ui(ui, facts),
+                Self::About { assets } => about_ui(ui, facts, assets),
             });
         if response.inner || response.should_close() {
             *self = Self::Closed;
@@ -149,14 +171,17 @@ fn unsaved_ui(
 ) -> bool {
     ui.set_width(100.0 * SPACE);
     title(ui, "Save changes first?");
-    let text = format!(
-        "Thresholds, overlay or data of \"{}\" changed since it was saved",
-        facts.state.session_name
-    );
+    let text = match facts.state.session_path {
+        Some(_) => format!(
+            "Thresholds, overlay, figure or data of \"{}\" changed since it was saved",
+            facts.state.session_name
+        ),
+        None => "The thresholds and the figure of this session were never saved".to_owned(),
+    };
     ui.add(egui::Label::new(text).wrap());
     buttons(ui, |ui| {
         if ui.button("Save").clicked() {
-            commands.extend([Command::SaveSession, then.clone()]);
+            commands.push(Command::SaveThen(Box::new(then.clone())));
             return true;
         }
         if ui.button("Discard changes").clicked() {
@@ -202,7 +227,7 @@ fn shortcuts_ui(ui: &mut egui::Ui) -> bool {
     buttons(ui, |ui| ui.button("Close").clicked())
 }
 
-fn about_ui(ui: &mut egui::Ui, facts: &Facts<'_>) -> bool {
+fn about_ui(ui: &mut egui::Ui, facts: &Facts<'_>, assets: &str) -> bool {
     ui.set_width(110.0 * SPACE);
     title(ui, "Gazelab");
     ui.add(
@@ -219,11 +244,7 @@ fn about_ui(ui: &mut egui::Ui, facts: &Facts<'_>) -> bool {
             .unwrap_or_else(|| "not chosen yet".to_owned()),
     );
     crate::widgets::fact(ui, "Settings", facts.settings.place());
-    crate::widgets::fact(
-        ui,
-        "Assets",
-        crate::assets::folder().map_or("not found".to_owned(), |f| f.display().to_string()),
-    );
+    crate::widgets::fact(ui, "Assets", assets.to_owned());
     ui.add_space(2.0 * SPACE);
     let text = RichText::new("The typeface is Inter, under the SIL Open Font License").small();
     ui.label(text.color(theme::tokens(ui).text_weak));

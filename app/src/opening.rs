@@ -4,14 +4,16 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use episode::SharedDataset;
 use episode::boxes::BoxFile;
 use figure::Recipe;
-use grounding::Capture;
 use session::Session;
 use training::RunDir;
+
+use crate::capture_file::OpenCaptures;
 
 /// What lies at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,21 @@ pub enum Kind {
     Figure,
 }
 
+impl Kind {
+    /// What it is called, with its article.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dataset => "a dataset",
+            Self::Run => "a run",
+            Self::Model => "a model",
+            Self::Capture => "a capture",
+            Self::Session => "a session",
+            Self::Boxes => "a box file",
+            Self::Figure => "a figure",
+        }
+    }
+}
+
 /// Something opened.
 pub enum Opened {
     /// A dataset and the box file beside it.
@@ -40,8 +57,8 @@ pub enum Opened {
     Run(RunDir, Vec<(u64, PathBuf)>),
     /// The folder of one model; the inspector loads it.
     Model(PathBuf),
-    /// The captures of a file, one per step.
-    Capture(PathBuf, Arc<Vec<Capture>>),
+    /// A capture file.
+    Capture(PathBuf, Arc<OpenCaptures>),
     /// A session.
     Session(PathBuf, Box<Session>),
     /// A box file; it is read against the dataset it belongs to.
@@ -56,7 +73,9 @@ pub struct DatasetWithBoxes {
     pub data: SharedDataset,
     /// Path or `tabletop:` specification.
     pub origin: String,
-    /// The box file beside it.
+    /// Where a box file was found beside it, readable or not.
+    pub boxes_beside: Option<PathBuf>,
+    /// What it holds.
     pub boxes: Option<(PathBuf, Arc<BoxFile>)>,
     /// Why the box file beside it could not be read.
     pub boxes_error: Option<anyhow::Error>,
@@ -120,12 +139,34 @@ fn is_model(folder: &Path) -> bool {
     folder.join("model.json").is_file() && folder.join("model.safetensors").is_file()
 }
 
-/// Opens whatever lies at a path.
+/// Opens whatever lies at a path. A long file is given up once `cancel` is set.
 ///
 /// # Errors
 /// When nothing is there or it is unsound; the message ends in the path.
-pub fn open(path: &Path) -> anyhow::Result<Opened> {
+pub fn open(path: &Path, cancel: &AtomicBool) -> anyhow::Result<Opened> {
     let kind = sniff(path)?;
+    open_kind(path, kind, cancel)
+}
+
+/// Opens what lies at a path if it is `wanted`: what a session names must not be another session.
+///
+/// # Errors
+/// As [`open`], and when it is something else.
+pub fn open_only(path: &Path, wanted: Kind, cancel: &AtomicBool) -> anyhow::Result<Opened> {
+    let kind = sniff(path)?;
+    anyhow::ensure!(
+        kind == wanted,
+        "{} was expected, this is {}: {}",
+        wanted.name(),
+        kind.name(),
+        path.display()
+    );
+    open_kind(path, kind, cancel)
+}
+
+fn open_kind(path: &Path, kind: Kind, cancel: &AtomicBool) -> anyhow::Result<Opened> {
+    // A bare file name has no folder before it is seen from the root.
+    let path = &absolute(path);
     let folder_of_file = || {
         if path.is_file() {
             path.parent().unwrap_or(Path::new(".")).to_owned()
@@ -134,21 +175,12 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
         }
     };
     Ok(match kind {
-        Kind::Dataset => {
-            let origin = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            Opened::Dataset(Box::new(open_dataset(&origin.to_string_lossy())?))
-        }
+        Kind::Dataset => Opened::Dataset(Box::new(open_dataset(&path.to_string_lossy())?)),
         Kind::Run => open_run(&folder_of_file())?,
-        Kind::Model => Opened::Model(absolute(&folder_of_file())),
-        Kind::Capture => {
-            let captures = grounding::attncap::read(path)?;
-            if captures.is_empty() {
-                bail!("the capture has no steps: {}", path.display());
-            }
-            Opened::Capture(absolute(path), Arc::new(captures))
-        }
-        Kind::Session => Opened::Session(absolute(path), Box::new(Session::load(path)?)),
-        Kind::Boxes => Opened::Boxes(absolute(path)),
+        Kind::Model => Opened::Model(folder_of_file()),
+        Kind::Capture => Opened::Capture(path.clone(), Arc::new(OpenCaptures::read(path, cancel)?)),
+        Kind::Session => Opened::Session(path.clone(), Box::new(Session::load(path)?)),
+        Kind::Boxes => Opened::Boxes(path.clone()),
         Kind::Figure => Opened::Figure(Box::new(Recipe::load(path)?)),
     })
 }
@@ -161,17 +193,21 @@ pub fn open_dataset(origin: &str) -> anyhow::Result<DatasetWithBoxes> {
     let data = tabletop::open(origin)?;
     let mut found = None;
     let mut boxes_error = None;
-    if !is_specification(origin)
-        && let Some(path) = BoxFile::beside(Path::new(origin))
-    {
-        match BoxFile::load(&path, data.as_ref()) {
-            Ok(boxes) => found = Some((path, Arc::new(boxes))),
+    // The named folder may be one around the dataset's own.
+    let folders = [Path::new(origin), data.info().path.as_path()];
+    let boxes_beside = (!is_specification(origin))
+        .then(|| folders.into_iter().find_map(BoxFile::beside))
+        .flatten();
+    if let Some(path) = &boxes_beside {
+        match BoxFile::load(path, data.as_ref()) {
+            Ok(boxes) => found = Some((path.clone(), Arc::new(boxes))),
             Err(error) => boxes_error = Some(error.into()),
         }
     }
     Ok(DatasetWithBoxes {
         data,
         origin: origin.to_owned(),
+        boxes_beside,
         boxes: found,
         boxes_error,
     })
@@ -238,7 +274,58 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.safetensors");
         fs::write(&path, b"junk").unwrap();
-        let error = format!("{:#}", open(&path).err().unwrap());
+        let error = format!("{:#}", open(&path, &AtomicBool::new(false)).err().unwrap());
         assert!(error.ends_with("x.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn boxes_are_found_in_the_datasets_own_folder_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("outer/recordings/inner");
+        let spec = episode::lerobot::WriterSpec {
+            fps: 5,
+            robot_type: "gripper".into(),
+            cameras: vec![episode::CameraInfo {
+                name: "top".into(),
+                width: 20,
+                height: 10,
+            }],
+            mask_cameras: Vec::new(),
+            action_names: vec!["x".into()],
+            state_names: Vec::new(),
+        };
+        fs::create_dir_all(inner.parent().unwrap()).unwrap();
+        let mut writer = episode::lerobot::Writer::create(&inner, spec).unwrap();
+        writer
+            .push_frame(&episode::lerobot::Frame {
+                images: &[episode::Image::filled(20, 10, [1, 2, 3])],
+                masks: &[],
+                state: &[],
+                action: &[0.5],
+            })
+            .unwrap();
+        writer.end_episode("push").unwrap();
+        writer.finish().unwrap();
+        let boxes = inner.join("gazelab_boxes.json");
+        fs::write(&boxes, "broken").unwrap();
+        for folder in [inner.clone(), dir.path().join("outer")] {
+            let opened = open_dataset(&folder.to_string_lossy()).unwrap();
+            let beside = opened.boxes_beside.as_deref();
+            assert_eq!(beside, Some(boxes.as_path()), "{}", folder.display());
+            assert!(opened.boxes_error.is_some());
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("again.ron");
+        fs::write(&path, "(version: 1)").unwrap();
+        let error = open_only(&path, Kind::Capture, &AtomicBool::new(false));
+        let error = error.err().unwrap().to_string();
+        assert!(
+            error.contains("a capture was expected, this is a session"),
+            "{error}"
+        );
     }
 }

@@ -26,6 +26,11 @@ impl Palette {
         };
     }
 
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Draws it when open; gives the command that was chosen.
     pub fn show(&mut self, context: &egui::Context, state: &WorkbenchState) -> Option<Command> {
         if !self.open {

@@ -101,6 +101,8 @@ pub struct SettingsFile {
     pub settings: Settings,
     saved: Settings,
     path: Option<PathBuf>,
+    /// Whether runs in the usual folder are shown without being asked for.
+    pub watches_usual_folder: bool,
 }
 
 impl SettingsFile {
@@ -110,6 +112,7 @@ impl SettingsFile {
             settings: Settings::default(),
             saved: Settings::default(),
             path: None,
+            watches_usual_folder: false,
         }
     }
 
@@ -140,6 +143,7 @@ impl SettingsFile {
                 saved: settings.clone(),
                 settings,
                 path: Some(path),
+                watches_usual_folder: true,
             },
             warning,
         )

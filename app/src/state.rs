@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use episode::boxes::BoxFile;
 use episode::{EpisodeMeta, SharedDataset, Signals};
-use grounding::{Capture, HeadId, HeadSelection};
+use grounding::{HeadId, HeadSelection};
 use session::{MapChoice, Overlay};
 
+use crate::capture_file::OpenCaptures;
 use crate::jobs::Jobs;
 use crate::undo::UndoStack;
 
@@ -31,6 +32,8 @@ pub struct OpenDataset {
     pub data: SharedDataset,
     /// Path or `tabletop:` specification it was opened from.
     pub origin: String,
+    /// The box file that is found beside the dataset whenever it is opened.
+    pub boxes_beside: Option<PathBuf>,
     /// The box file in use, and its path.
     pub boxes: Option<(PathBuf, Arc<BoxFile>)>,
     /// What is known of each episode so far, by index; filled in the background.
@@ -56,8 +59,8 @@ pub enum Source {
     Captures {
         /// The file.
         path: PathBuf,
-        /// Its steps.
-        captures: Arc<Vec<Capture>>,
+        /// Its captures.
+        captures: Arc<OpenCaptures>,
     },
     /// A model on its own.
     Checkpoint {
@@ -92,7 +95,7 @@ impl Source {
     }
 
     /// The captures, if a file is the source.
-    pub fn captures(&self) -> Option<&Arc<Vec<Capture>>> {
+    pub fn captures(&self) -> Option<&Arc<OpenCaptures>> {
         match self {
             Self::Captures { captures, .. } => Some(captures),
             _ => None,
@@ -150,6 +153,8 @@ pub struct WorkbenchState {
     pub speed: f32,
     /// Where captures come from.
     pub source: Source,
+    /// Counts what was opened, so that a model trained anew into the same folder is not taken for the one before.
+    pub openings: u64,
     /// The head under the pointer, shown in place of [`Settings::map`] while it rests there.
     pub preview: Option<HeadId>,
     /// What can be undone.
@@ -168,6 +173,8 @@ pub struct WorkbenchState {
     pub run_folders: Vec<PathBuf>,
     /// Whether the form that creates runs is open.
     pub run_form: bool,
+    /// Whether runs are being created.
+    pub creating_runs: bool,
     /// What works behind the window.
     pub jobs: Jobs,
     /// Dark, light, or as the desktop asks.
@@ -190,6 +197,7 @@ impl WorkbenchState {
             playing: false,
             speed: 1.0,
             source: Source::Nothing,
+            openings: 0,
             preview: None,
             settings: Settings::default(),
             undo: UndoStack::default(),
@@ -199,6 +207,7 @@ impl WorkbenchState {
             selected_run: None,
             run_folders: Vec::new(),
             run_form: false,
+            creating_runs: false,
             jobs,
             theme: egui::ThemePreference::System,
             session_path: None,
@@ -241,10 +250,22 @@ impl WorkbenchState {
                 .as_ref()
                 .map(|e| e.instruction.as_ref()),
             (None, Some(captures)) => captures
+                .captures()
                 .get(self.cursor.step)
                 .map(|c| c.instruction.as_str()),
             (None, None) => None,
         }
+    }
+
+    /// Index of the capture of the frame under the cursor where a capture file is the source, or why there is none.
+    pub fn capture_index(&self) -> Option<Result<usize, String>> {
+        let captures = self.source.captures()?;
+        let Cursor { episode, step, .. } = self.cursor;
+        Some(match &self.dataset {
+            Some(dataset) => captures.index_of(dataset.data.info(), episode, step),
+            None if step < captures.len() => Ok(step),
+            None => Err("The capture file ends before this step".to_owned()),
+        })
     }
 
     /// The chosen run.

@@ -94,7 +94,8 @@ fn script(open: Option<&str>, run: &Path) -> anyhow::Result<Vec<Scene>> {
         let mut scene = |name: &str, scene: Scene| {
             scenes.push(scene.named(format!("{theme}-{name}")));
         };
-        scene("welcome", [set, C::NewSession].into());
+        let fresh = C::DiscardChanges(Box::new(C::NewSession));
+        scene("welcome", [set, fresh].into());
         scene("palette", [C::ShowPalette].into());
         // Every pane with nothing loaded.
         let empty = [C::ShowPalette, C::ResetLayout];
@@ -224,8 +225,8 @@ impl eframe::App for Walker {
         let context = ui.ctx().clone();
         match self.advance(&context) {
             Ok(true) => context.request_repaint_after(Duration::from_millis(30)),
-            Ok(false) => self.finish(&context, Ok(())),
-            Err(error) => self.finish(&context, Err(error)),
+            Ok(false) => self.finish(Ok(())),
+            Err(error) => self.finish(Err(error)),
         }
     }
 
@@ -298,7 +299,7 @@ impl Walker {
         Ok(true)
     }
 
-    fn finish(&mut self, context: &egui::Context, result: anyhow::Result<()>) {
+    fn finish(&mut self, result: anyhow::Result<()>) {
         let pictures = self.next;
         self.busy_frames.sort_by(f32::total_cmp);
         let median = self
@@ -317,7 +318,9 @@ impl Walker {
             }));
         }
         drop(outcome);
-        context.send_viewport_cmd(egui::ViewportCommand::Close);
+        // The figure of the walk is nothing to keep.
+        self.workbench
+            .send(Command::DiscardChanges(Box::new(Command::Quit)));
     }
 }
 

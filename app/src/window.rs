@@ -163,7 +163,11 @@ impl eframe::App for Timed {
 pub fn settings() -> (SettingsFile, Option<String>) {
     match SettingsFile::default_path() {
         Some(path) => SettingsFile::load(path),
-        None => (SettingsFile::in_memory(), None),
+        None => {
+            let mut settings = SettingsFile::in_memory();
+            settings.watches_usual_folder = true;
+            (settings, None)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The window. Panes read [`WorkbenchState`] and send [`Command`]s; [`Workbench::apply`] is where they take effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::command::Command;
 use crate::dialogs::{Answer, Ask, Dialogs};
 use crate::inspector::Inspector;
 use crate::jobs::Jobs;
-use crate::loader::{self, Loader, Message, OpenedSession};
+use crate::loader::{self, Loader, Message, OpenedSession, SavedSession};
 use crate::log::LogMemory;
 use crate::opening::{self, DatasetWithBoxes, Opened};
 use crate::palette::Palette;
@@ -24,6 +24,7 @@ use crate::settings::{RecentKind, SettingsFile, ThemeChoice};
 use crate::state::{Cursor, OpenDataset, Settings, Source, WorkbenchState};
 use crate::theme;
 use crate::toasts::{Notice, Toasts};
+use crate::worker::guard;
 use crate::{assets, modals, runs, top_bar, welcome};
 
 /// Stands for the built-in demo in [`Options::open`].
@@ -83,9 +84,51 @@ pub struct Workbench {
     asked_episode: Option<(u64, usize)>,
     /// When the next step of a playing episode is due.
     next_tick: Option<f64>,
+    /// When openings were asked for, so that a slow one does not replace what was opened after it.
+    openings: Openings,
+    /// Numbers the questions for checkpoints, so that an old list does not replace a new one.
+    listing: (u64, u64),
     /// The session as it was last saved or loaded, to know whether there is something to lose.
     saved: Option<Session>,
+    /// The session as the person agreed to lose it, and for what.
+    given_up: Option<(Session, Command)>,
+    /// Numbers the sessions that were shown, so that a file saved late is not taken for that of its successor.
+    session_number: u64,
+    /// Whether the session is being written.
+    saving: bool,
+    /// What to do once the session is saved.
+    after_save: Option<Command>,
+    /// Where new runs go by themselves; watched even before it exists.
+    usual_runs: Option<PathBuf>,
+    /// Runs to be started, one after the other.
+    to_start: VecDeque<PathBuf>,
+    /// The one that was started last, and whether it was seen in the list since.
+    started: Option<(PathBuf, bool)>,
     allow_close: bool,
+}
+
+/// Numbers of openings: given when something is asked for, compared when it is there.
+#[derive(Default)]
+struct Openings {
+    last: u64,
+    /// Of the dataset that is shown.
+    dataset: u64,
+    /// Of the run, model or capture that is shown.
+    source: u64,
+}
+
+impl Openings {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Whether `number` is not older than what is shown in its place; it is shown from now on.
+    fn replaces(shown: &mut u64, number: u64) -> bool {
+        let newer = number >= *shown;
+        *shown = number.max(*shown);
+        newer
+    }
 }
 
 impl Workbench {
@@ -110,6 +153,7 @@ impl Workbench {
         context.set_zoom_factor(settings.settings.zoom);
         context.options_mut(|options| options.zoom_with_keyboard = false);
         state.run_folders = settings.settings.run_folders.clone();
+        let usual_runs = settings.watches_usual_folder.then(runs::default_folder);
         let tree = settings
             .settings
             .layout
@@ -137,7 +181,16 @@ impl Workbench {
             ticket: 0,
             asked_episode: None,
             next_tick: None,
+            openings: Openings::default(),
+            listing: (0, 0),
             saved: None,
+            given_up: None,
+            session_number: 0,
+            saving: false,
+            after_save: None,
+            usual_runs,
+            to_start: VecDeque::new(),
+            started: None,
             allow_close: false,
         };
         if let Some(warning) = warning {
@@ -221,7 +274,12 @@ impl Workbench {
             device: self.inspector.device_name(),
             settings: &self.settings,
         };
-        self.commands.extend(self.modal.show(&self.context, &facts));
+        let asked_where = self.modal.asks_where_to_save();
+        let answers = self.modal.show(&self.context, &facts);
+        if asked_where && !self.modal.is_open() && answers.is_empty() {
+            self.after_save = None;
+        }
+        self.commands.extend(answers);
         self.toasts.show(&self.context);
         // Commands take effect in the next frame; without this it might be long in coming.
         if !self.commands.is_empty() {
@@ -275,7 +333,8 @@ impl Workbench {
             self.take_message(message);
         }
         match self.dialogs.poll() {
-            None | Some(Answer::Cancelled) => {}
+            None => {}
+            Some(Answer::Cancelled) => self.after_save = None,
             Some(Answer::Command(command)) => self.commands.push(command),
             Some(Answer::NoDialog(ask)) => self.modal = modals::Modal::path(ask),
         }
@@ -284,20 +343,23 @@ impl Workbench {
             if !Arc::ptr_eq(&runs, &self.state.runs) {
                 self.state.runs = runs;
                 self.follow_run();
+                self.start_next();
             }
         }
     }
 
     fn take_message(&mut self, message: Message) {
         match message {
-            Message::Opened(opened) => self.take_opened(opened, true),
-            Message::Session(session) => self.take_session(*session),
-            Message::Demo(dataset, model) => {
-                self.take_dataset(*dataset);
-                if let Some(path) = model {
-                    self.state.source = Source::Checkpoint { path };
+            Message::Opened(number, opened) => self.take_opened(number, opened, true),
+            Message::Session(number, session) => self.take_session(number, *session),
+            Message::Demo(number, dataset, model) => self.take_demo(number, *dataset, model),
+            Message::Saved(saved) => self.take_saved(*saved),
+            Message::Created(runs, start) => self.take_created(runs, start),
+            Message::NotStarted(dir) => {
+                if self.started.as_ref().is_some_and(|(run, _)| *run == dir) {
+                    self.started = None;
+                    self.start_next();
                 }
-                self.state.session_name = "Built-in tabletop demo".to_owned();
             }
             Message::Episode(ticket, episode) => {
                 if ticket == self.ticket && episode.meta.index == self.state.cursor.episode {
@@ -333,7 +395,10 @@ impl Workbench {
                     dataset.boxes = Some((path, boxes));
                 }
             }
-            Message::Checkpoints(dir, found) => {
+            Message::Checkpoints(number, dir, found) => {
+                if !Openings::replaces(&mut self.listing.1, number) {
+                    return;
+                }
                 if let Source::Run {
                     dir: open,
                     checkpoints,
@@ -359,7 +424,44 @@ impl Workbench {
         }
     }
 
-    fn take_opened(&mut self, opened: Opened, by_hand: bool) {
+    /// The demo is a session of its own without a file; thresholds and figure stay as they are.
+    fn take_demo(&mut self, number: u64, dataset: DatasetWithBoxes, model: Option<PathBuf>) {
+        let newest = Openings::replaces(&mut self.openings.dataset, number)
+            & Openings::replaces(&mut self.openings.source, number);
+        if !newest {
+            return;
+        }
+        self.take_dataset(dataset);
+        if let Some(path) = model {
+            self.show_source(Source::Checkpoint { path });
+        }
+        self.session_number += 1;
+        self.state.session_path = None;
+        self.saved = None;
+        self.state.session_name = "Built-in tabletop demo".to_owned();
+    }
+
+    /// Looks through another run, model or capture.
+    fn show_source(&mut self, source: Source) {
+        self.state.source = source;
+        self.state.openings += 1;
+        self.welcome = false;
+    }
+
+    fn take_opened(&mut self, number: u64, opened: Opened, by_hand: bool) {
+        let newest = match &opened {
+            Opened::Dataset(_) => Openings::replaces(&mut self.openings.dataset, number),
+            Opened::Run(..) | Opened::Model(_) | Opened::Capture(..) => {
+                Openings::replaces(&mut self.openings.source, number)
+            }
+            Opened::Session(..) => {
+                number >= self.openings.dataset && number >= self.openings.source
+            }
+            Opened::Boxes(_) | Opened::Figure(_) => true,
+        };
+        if !newest {
+            return;
+        }
         match opened {
             Opened::Dataset(dataset) => {
                 self.remember(RecentKind::Dataset, &dataset.origin, by_hand);
@@ -375,26 +477,24 @@ impl Workbench {
                     )));
                 }
                 let chosen = checkpoints.len().saturating_sub(1);
-                self.state.source = Source::Run {
+                self.show_source(Source::Run {
                     dir: dir.clone(),
                     checkpoints,
                     chosen,
                     follow: true,
-                };
+                });
                 self.state.selected_run = Some(dir.clone());
                 if !self.opened_runs.contains(&dir) {
                     self.opened_runs.push(dir);
                 }
                 self.watch_runs();
                 if self.state.dataset.is_none() && by_hand {
-                    self.open_dataset_of(&run);
+                    self.open_dataset_of(number, &run);
                 }
-                self.welcome = false;
             }
             Opened::Model(path) => {
                 self.remember(RecentKind::Model, &path.to_string_lossy(), by_hand);
-                self.state.source = Source::Checkpoint { path };
-                self.welcome = false;
+                self.show_source(Source::Checkpoint { path });
                 if self.state.dataset.is_none() && by_hand {
                     self.toasts
                         .add(Notice::info("Now open a dataset for the model to look at"));
@@ -402,13 +502,28 @@ impl Workbench {
             }
             Opened::Capture(path, captures) => {
                 self.remember(RecentKind::Capture, &path.to_string_lossy(), by_hand);
-                if self.state.dataset.is_none() {
-                    self.state.cursor = Cursor::default();
+                for warning in captures.warnings() {
+                    self.toasts.add(Notice::warning(warning));
                 }
-                self.state.source = Source::Captures { path, captures };
-                self.welcome = false;
+                let first = match &self.state.dataset {
+                    Some(dataset) => (0..captures.len())
+                        .find_map(|index| captures.place(dataset.data.info(), index)),
+                    None => {
+                        self.state.cursor = Cursor::default();
+                        None
+                    }
+                };
+                self.show_source(Source::Captures { path, captures });
+                // A probe is of one frame in a thousand; that is the one to see.
+                if let (Some(Err(_)), Some((episode, step)), true) =
+                    (self.state.capture_index(), first, by_hand)
+                {
+                    self.go_to(episode, step);
+                }
             }
-            Opened::Session(path, session) => self.open_session(path, *session),
+            Opened::Session(path, session) => {
+                self.commands.push(Command::ShowSession(path, session));
+            }
             Opened::Boxes(path) => self.read_boxes(path),
             Opened::Figure(recipe) => {
                 self.apply(Command::SetFigure(recipe));
@@ -442,6 +557,7 @@ impl Workbench {
         let DatasetWithBoxes {
             data,
             origin,
+            boxes_beside,
             boxes,
             boxes_error,
         } = opened;
@@ -465,6 +581,7 @@ impl Workbench {
         self.state.dataset = Some(OpenDataset {
             data,
             origin,
+            boxes_beside,
             boxes,
             episodes,
         });
@@ -478,29 +595,38 @@ impl Workbench {
     }
 
     /// A run alone shows nothing; its own data is the natural thing to look at.
-    fn open_dataset_of(&mut self, run: &RunDir) {
+    fn open_dataset_of(&mut self, number: u64, run: &RunDir) {
         let source = run.spec().data.source.clone();
         self.loader.spawn(
             "Opening the run's data",
             "The run's data did not open",
             move |job| {
-                let dataset = opening::open_dataset(&source)?;
-                job.send(Message::Opened(Opened::Dataset(Box::new(dataset))));
+                let dataset = Opened::Dataset(Box::new(opening::open_dataset(&source)?));
+                job.send(Message::Opened(number, dataset));
                 Ok(())
             },
         );
     }
 
     fn open_session(&mut self, path: PathBuf, session: Session) {
+        let number = self.openings.next();
         self.loader
             .spawn("Opening session", "The session did not open", move |job| {
-                let opened = loader::open_session(path, session);
-                job.send(Message::Session(Box::new(opened)));
+                let opened = loader::open_session(path, session, job.handle.cancel_flag());
+                job.send(Message::Session(number, Box::new(opened)));
                 Ok(())
             });
     }
 
-    fn take_session(&mut self, opened: OpenedSession) {
+    fn take_session(&mut self, number: u64, opened: OpenedSession) {
+        if number < self.openings.dataset || number < self.openings.source {
+            return;
+        }
+        // What was changed while it was read would be lost too.
+        let again = Command::ShowSession(opened.path.clone(), Box::new(opened.session.clone()));
+        if !self.may_lose(again) {
+            return;
+        }
         let OpenedSession {
             path,
             session,
@@ -514,7 +640,8 @@ impl Workbench {
             self.take_dataset(dataset);
         }
         for other in others {
-            self.take_opened(other, false);
+            let number = self.openings.next();
+            self.take_opened(number, other, false);
         }
         for notice in missing {
             self.toasts.add(notice);
@@ -618,6 +745,7 @@ impl Workbench {
     fn watch_runs(&mut self) {
         let mut roots = self.state.run_folders.clone();
         roots.extend(self.opened_runs.iter().cloned());
+        roots.extend(self.usual_runs.iter().cloned());
         match &self.watcher {
             Some(watcher) => watcher.set_roots(roots),
             None if roots.is_empty() => {}
@@ -652,12 +780,14 @@ impl Workbench {
             return;
         }
         let dir = dir.clone();
+        self.listing.0 += 1;
+        let number = self.listing.0;
         self.loader.spawn(
             "Looking for checkpoints",
             "The run's checkpoints could not be listed",
             move |job| {
                 let checkpoints = RunDir::open(&dir)?.checkpoints()?;
-                job.send(Message::Checkpoints(dir, checkpoints));
+                job.send(Message::Checkpoints(number, dir, checkpoints));
                 Ok(())
             },
         );
@@ -683,14 +813,15 @@ impl Workbench {
         if !pointer_down {
             self.state.undo.end_gesture();
         }
-        if close && !self.allow_close && self.has_unsaved() {
+        if close && !self.allow_close && !self.may_lose(Command::Quit) {
             self.context
                 .send_viewport_cmd(egui::ViewportCommand::CancelClose);
-            self.modal = modals::Modal::Unsaved {
-                then: Command::Quit,
-            };
         }
-        if !self.modal.is_open() {
+        // What lies behind a dialog hears no keys; the palette is closed by the key that opened it.
+        let behind = self
+            .context
+            .memory(|memory| memory.top_modal_layer().is_some());
+        if !self.modal.is_open() && (!behind || self.palette.is_open()) {
             let heard = shortcuts(&self.context, &self.state);
             self.commands.extend(heard);
         }
@@ -748,33 +879,27 @@ impl Workbench {
             C::TypePath => self.modal = modals::Modal::path(Ask::Anything),
             C::OpenPath(path) => self.open_path(path),
             C::OpenSpecification(text) => self.open_specification(text),
-            C::NewSession if self.has_unsaved() => {
-                self.modal = modals::Modal::Unsaved {
-                    then: C::NewSession,
-                };
-            }
             C::NewSession => {
-                self.close_everything();
-                self.welcome = true;
+                if self.may_lose(C::NewSession) {
+                    self.close_everything();
+                    self.welcome = true;
+                }
             }
-            C::SaveSession => match self.state.session_path.clone() {
-                Some(path) => self.save_session(path),
-                None => self.apply(C::SaveSessionAs),
-            },
+            C::ShowSession(path, session) => {
+                if self.may_lose(C::ShowSession(path.clone(), session.clone())) {
+                    self.open_session(path, *session);
+                }
+            }
+            C::SaveSession => self.save(None),
+            C::SaveThen(then) => self.save(Some(*then)),
             C::SaveSessionAs => {
-                let name = if self.state.session_name.is_empty() {
-                    "session"
-                } else {
-                    &self.state.session_name
-                };
-                let name = format!("{}.ron", runs::folder_name(name));
-                self.ask(Ask::SaveSession { name });
+                self.after_save = None;
+                self.ask_where_to_save();
             }
             C::SaveSessionTo(path) => self.save_session(path),
             C::CloseDialog => self.modal = modals::Modal::Closed,
             C::DiscardChanges(then) => {
-                self.saved = None;
-                self.state.session_path = None;
+                self.given_up = Some((self.session(), (*then).clone()));
                 self.apply(*then);
             }
             C::ExportFigure => {
@@ -784,20 +909,26 @@ impl Workbench {
                 });
             }
             C::WriteFigure(path) => self.write_figure(path),
-            C::Quit if self.has_unsaved() => self.modal = modals::Modal::Unsaved { then: C::Quit },
             C::Quit => {
-                self.allow_close = true;
-                self.context.send_viewport_cmd(egui::ViewportCommand::Close);
+                if self.may_lose(C::Quit) {
+                    self.allow_close = true;
+                    self.context.send_viewport_cmd(egui::ViewportCommand::Close);
+                }
             }
             C::CloseDataset => {
                 self.ticket += 1;
+                // What is still being opened was asked for before.
+                self.openings.dataset = self.openings.next();
                 self.state.dataset = None;
                 self.state.episode = None;
                 self.state.playing = false;
                 self.state.cursor = Cursor::default();
                 self.state.queue.clear();
             }
-            C::CloseSource => self.state.source = Source::Nothing,
+            C::CloseSource => {
+                self.openings.source = self.openings.next();
+                self.state.source = Source::Nothing;
+            }
 
             // Edit
             C::Undo => {
@@ -814,8 +945,6 @@ impl Workbench {
             C::SetSelection(selection) => self.change(|s| s.selection = *selection),
             C::SetOverlay(overlay) => self.change(|s| s.overlay = overlay),
             C::SetMap(map) => self.change(|s| s.map = map),
-            C::SetColorMap(map) => self.change(|s| s.overlay.color_map = map),
-            C::SetUpsampling(upsampling) => self.change(|s| s.overlay.upsampling = upsampling),
             C::SetFigure(recipe) => self.change(|s| s.figure = Some(recipe)),
 
             // Go: robot time
@@ -949,7 +1078,7 @@ impl Workbench {
 
             // Help and the rest
             C::ShowShortcuts => self.modal = modals::Modal::Shortcuts,
-            C::ShowAbout => self.modal = modals::Modal::About,
+            C::ShowAbout => self.modal = modals::Modal::about(),
             C::CancelJob(id) => self.state.jobs.cancel(id),
             C::CopyText(text) => self.context.copy_text(text),
             C::Notify(notice) => self.toasts.add(notice),
@@ -977,40 +1106,44 @@ impl Workbench {
     }
 
     fn open_demo(&mut self) {
-        let Some(demo) = assets::demo() else {
-            self.toasts.add(Notice::warning(format!(
-                "The demo is not beside this program; set {} to the folder \"assets\" of its source tree",
-                assets::VARIABLE
-            )));
-            return;
-        };
+        let number = self.openings.next();
         self.loader
             .spawn("Opening demo", "The demo did not open", move |job| {
+                let Some(demo) = assets::demo() else {
+                    job.send(Message::Notice(Notice::warning(format!(
+                        "The demo is not beside this program; set {} to the folder \"assets\" of its source tree",
+                        assets::VARIABLE
+                    ))));
+                    return Ok(());
+                };
                 let dataset = opening::open_dataset(&demo.recording.to_string_lossy())?;
-                job.send(Message::Demo(Box::new(dataset), demo.model));
+                job.send(Message::Demo(number, Box::new(dataset), demo.model));
                 Ok(())
             });
     }
 
     fn open_path(&mut self, path: PathBuf) {
         let failure = format!("\"{}\" did not open", short_name(&path));
+        let number = self.openings.next();
         self.loader.spawn(
             format!("Opening {}", short_name(&path)),
             failure,
             move |job| {
-                job.send(Message::Opened(opening::open(&path)?));
+                let opened = opening::open(&path, job.handle.cancel_flag())?;
+                job.send(Message::Opened(number, opened));
                 Ok(())
             },
         );
     }
 
     fn open_specification(&mut self, text: String) {
+        let number = self.openings.next();
         self.loader.spawn(
             "Preparing tabletop episodes",
             "The tabletop data could not be made",
             move |job| {
-                let dataset = opening::open_dataset(&text)?;
-                job.send(Message::Opened(Opened::Dataset(Box::new(dataset))));
+                let dataset = Opened::Dataset(Box::new(opening::open_dataset(&text)?));
+                job.send(Message::Opened(number, dataset));
                 Ok(())
             },
         );
@@ -1018,7 +1151,10 @@ impl Workbench {
 
     fn close_everything(&mut self) {
         self.apply(Command::CloseDataset);
-        self.state.source = Source::Nothing;
+        self.apply(Command::CloseSource);
+        self.session_number += 1;
+        self.given_up = None;
+        self.after_save = None;
         self.state.settings = Settings::default();
         self.state.undo = Default::default();
         self.state.session_path = None;
@@ -1029,19 +1165,14 @@ impl Workbench {
     /// The session as it is now.
     pub fn session(&self) -> Session {
         let state = &self.state;
-        let boxes_beside = state
-            .dataset
-            .as_ref()
-            .and_then(|d| BoxFile::beside(Path::new(&d.origin)));
         Session {
             name: state.session_name.clone(),
             dataset: state.dataset.as_ref().map(|d| d.origin.clone()),
             // The file beside the dataset is found again by itself.
-            boxes: state
-                .dataset
-                .as_ref()
-                .and_then(|d| d.boxes.as_ref().map(|(path, _)| path.clone()))
-                .filter(|path| boxes_beside.as_ref() != Some(path)),
+            boxes: state.dataset.as_ref().and_then(|d| {
+                let (path, _) = d.boxes.as_ref()?;
+                (d.boxes_beside.as_ref() != Some(path)).then(|| path.clone())
+            }),
             source: match &state.source {
                 Source::Nothing => SourceRef::Nothing,
                 Source::Captures { path, .. } => SourceRef::Capture(path.clone()),
@@ -1069,22 +1200,49 @@ impl Workbench {
         }
     }
 
-    /// Whether a named session would lose something: a move of the cursor or of a pane is nothing to ask about.
+    /// Whether the session would lose something: a move of the cursor or of a pane is nothing to ask about, nor is in a
+    /// session without a name what a click brings back.
     fn has_unsaved(&self) -> bool {
-        let Some(saved) = self
-            .saved
-            .as_ref()
-            .filter(|_| self.state.session_path.is_some())
-        else {
-            return false;
-        };
         let now = self.session();
-        now.dataset != saved.dataset
-            || now.boxes != saved.boxes
-            || now.selection != saved.selection
-            || now.map != saved.map
-            || now.overlay != saved.overlay
-            || now.figure != saved.figure
+        let named = self.state.session_path.is_some();
+        match self.saved.as_ref().filter(|_| named) {
+            Some(saved) => !holds_the_same(&now, saved),
+            None => now.figure.is_some() || now.selection != Default::default(),
+        }
+    }
+
+    /// Whether `then` may go on. Otherwise it comes again: once the session is written, or when the person says so.
+    fn may_lose(&mut self, then: Command) -> bool {
+        if self.saving {
+            self.after_save = Some(then);
+            return false;
+        }
+        let given_up = |(before, for_this): &(Session, Command)| {
+            *for_this == then && holds_the_same(&self.session(), before)
+        };
+        if !self.given_up.as_ref().is_some_and(given_up) && self.has_unsaved() {
+            self.modal = modals::Modal::Unsaved { then };
+            return false;
+        }
+        true
+    }
+
+    fn save(&mut self, then: Option<Command>) {
+        self.after_save = then;
+        match self.state.session_path.clone() {
+            Some(path) => self.save_session(path),
+            None => self.ask_where_to_save(),
+        }
+    }
+
+    fn ask_where_to_save(&mut self) {
+        let name = if self.state.session_name.is_empty() {
+            "session"
+        } else {
+            &self.state.session_name
+        };
+        let name = format!("{}.ron", runs::folder_name(name));
+        self.ask(Ask::SaveSession { name });
     }
 
     fn save_session(&mut self, path: PathBuf) {
@@ -1094,23 +1252,47 @@ impl Workbench {
                 .map(|s| s.to_string_lossy().into_owned())
                 .unwrap_or_default();
         }
-        let session = self.session();
-        // Small and atomic; waiting for it here means that what is said to be saved is saved.
-        match session.save(&path) {
-            Ok(()) => {
-                self.settings
-                    .remember(RecentKind::Session, path.to_string_lossy());
-                self.toasts.add(Notice::info(format!(
-                    "Saved the session as {}",
-                    path.display()
-                )));
-                self.state.session_path = Some(path);
-                self.saved = Some(session);
-            }
-            Err(error) => self
-                .toasts
-                .add(Notice::error("The session was not saved", &error.into())),
+        let (session, number) = (self.session(), self.session_number);
+        self.saving = true;
+        self.loader
+            .spawn("Saving session", "The session was not saved", move |job| {
+                let result = guard(|| Ok(session.save(&path)?));
+                job.tell(Message::Saved(Box::new(SavedSession {
+                    number,
+                    path,
+                    session,
+                    result,
+                })));
+                Ok(())
+            });
+    }
+
+    fn take_saved(&mut self, saved: SavedSession) {
+        let SavedSession {
+            number,
+            path,
+            session,
+            result,
+        } = saved;
+        self.saving = false;
+        let then = self.after_save.take();
+        if let Err(error) = result {
+            // What was to come after it would lose what is not saved.
+            self.toasts
+                .add(Notice::error("The session was not saved", &error));
+            return;
         }
+        self.settings
+            .remember(RecentKind::Session, path.to_string_lossy());
+        self.toasts.add(Notice::info(format!(
+            "Saved the session as {}",
+            path.display()
+        )));
+        if number == self.session_number {
+            self.state.session_path = Some(path);
+            self.saved = Some(session);
+        }
+        self.commands.extend(then);
     }
 
     fn write_figure(&mut self, path: PathBuf) {
@@ -1210,9 +1392,12 @@ impl Workbench {
         } = &mut self.state.source
         {
             let last = checkpoints.len().saturating_sub(1);
-            *chosen = choose(*chosen, checkpoints).min(last);
-            // Who looks back stays there; who comes to the end goes on following.
-            *follow &= *chosen == last;
+            let before = *chosen;
+            *chosen = choose(before, checkpoints).min(last);
+            if *chosen != before {
+                // Who looks back stays there; who comes to the end goes on following.
+                *follow = *chosen == last;
+            }
         }
     }
 
@@ -1235,31 +1420,64 @@ impl Workbench {
     }
 
     fn create_runs(&mut self, wanted: Vec<(training::RunSpec, PathBuf)>, start: bool) {
-        let mut first = None;
-        for (spec, path) in wanted {
-            match RunDir::create(&path, &spec) {
-                Ok(run) => {
-                    first.get_or_insert(run.path().to_owned());
-                    if start {
-                        self.set_wish(run.path().to_owned(), Wish::Run);
-                    }
-                }
-                Err(error) => {
-                    self.toasts.add(Notice::error(
-                        format!("\"{}\" was not created", spec.name),
-                        &error.into(),
-                    ));
-                }
-            }
-        }
-        let Some(first) = first else { return };
+        self.state.creating_runs = true;
+        self.loader
+            .spawn("Creating runs", "The runs were not created", move |job| {
+                let mut created = Vec::new();
+                let made = guard(|| create_all(job, &wanted, &mut created));
+                job.tell(Message::Created(created, start));
+                made
+            });
+    }
+
+    fn take_created(&mut self, created: Vec<PathBuf>, start: bool) {
+        self.state.creating_runs = false;
+        // The form stays when nothing came of it: what was filled in is to be corrected.
+        let Some(first) = created.first().cloned() else {
+            return;
+        };
         self.state.run_form = false;
         if let Some(folder) = first.parent().map(Path::to_owned) {
             self.apply(Command::AddRunFolder(folder));
         }
         self.state.selected_run = Some(first);
+        if start {
+            self.to_start.extend(created);
+            self.start_next();
+        }
         if let Some(watcher) = &self.watcher {
             watcher.refresh();
+        }
+    }
+
+    /// Starts the next of the runs that wait for each other, when the one before has come to its end.
+    fn start_next(&mut self) {
+        let state_of = |dir: &Path| {
+            let run = self.state.runs.iter().find(|run| run.dir == dir)?;
+            run.view().map(|view| view.status.state)
+        };
+        if let Some((dir, seen)) = &mut self.started {
+            match state_of(dir) {
+                Some(state) if state.has_ended() => {}
+                None if *seen => {}
+                now => {
+                    *seen |= now.is_some();
+                    return;
+                }
+            }
+        }
+        self.started = None;
+        // One that somebody started or stopped in the meantime is left alone.
+        let mut waiting = std::iter::from_fn(|| self.to_start.pop_front());
+        let next = waiting.find(|dir| {
+            let state = self.state.runs.iter().find(|run| run.dir == **dir);
+            state
+                .and_then(|run| run.view())
+                .is_none_or(|view| view.status.state == training::State::Queued)
+        });
+        if let Some(dir) = next {
+            self.started = Some((dir.clone(), false));
+            self.set_wish(dir, Wish::Run);
         }
     }
 
@@ -1275,8 +1493,13 @@ impl Workbench {
             Wish::Pause => ("Pausing run", "The run was not paused"),
             Wish::Stop => ("Stopping run", "The run was not stopped"),
         };
-        self.loader
-            .spawn(label, failure, move |_| runs::wish(&dir, wish));
+        self.loader.spawn(label, failure, move |job| {
+            runs::wish(&dir, wish).inspect_err(|_| {
+                if wish == Wish::Run {
+                    job.tell(Message::NotStarted(dir));
+                }
+            })
+        });
         if let Some(watcher) = &self.watcher {
             watcher.refresh();
         }
@@ -1335,6 +1558,50 @@ impl eframe::App for Workbench {
             tracing::error!("{error:#}");
         }
     }
+}
+
+/// Whether two sessions are the same but for cursor, layout and source.
+fn holds_the_same(a: &Session, b: &Session) -> bool {
+    a.dataset == b.dataset
+        && a.boxes == b.boxes
+        && a.selection == b.selection
+        && a.map == b.map
+        && a.overlay == b.overlay
+        && a.figure == b.figure
+}
+
+/// Creates the folders of runs, after a look at their data. Those that cannot be made are told.
+fn create_all(
+    job: &loader::Job,
+    wanted: &[(training::RunSpec, PathBuf)],
+    created: &mut Vec<PathBuf>,
+) -> anyhow::Result<()> {
+    // Many runs share their data, which may take a while to open.
+    let mut checked: Vec<&training::DataSpec> = Vec::new();
+    for (index, (spec, path)) in wanted.iter().enumerate() {
+        if job.handle.is_cancelled() {
+            break;
+        }
+        let share = index as f32 / wanted.len() as f32;
+        job.handle.progress(share, spec.name.clone());
+        let mut make = || -> anyhow::Result<PathBuf> {
+            if !checked.contains(&&spec.data) {
+                spec.check_data()?;
+                checked.push(&spec.data);
+            }
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let path = runs::free_path(folder, &short_name(path), created);
+            Ok(RunDir::create(&path, spec)?.path().to_owned())
+        };
+        match make() {
+            Ok(path) => created.push(path),
+            Err(error) => {
+                let title = format!("\"{}\" was not created", spec.name);
+                job.send(Message::Notice(Notice::error(title, &error)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The last part of a path.

@@ -6,17 +6,16 @@
 
 use super::survey::{PlannedFrame, Survey, SurveyFrame, SurveyPlan};
 use crate::jobs::JobHandle;
+use crate::worker::{guard, spawn_worker};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use episode::{Region, SharedDataset};
 use grounding::{Capture, Rect};
 use model::{DeviceChoice, Observation, Policy, VlaConfig};
 use parking_lot::{Condvar, Mutex};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Models kept loaded, so that stepping between neighbouring checkpoints reads each from disk once.
 const LOADED_MODELS: usize = 4;
@@ -68,6 +67,32 @@ pub struct SurveyRequest {
     pub job: JobHandle,
 }
 
+/// A finished survey, and what it was asked for.
+pub struct SurveyReply {
+    /// The checkpoint folder.
+    pub checkpoint: PathBuf,
+    /// The sampled dataset.
+    pub dataset: SharedDataset,
+    /// The survey, or why there is none.
+    pub result: Result<Arc<Survey>, Arc<anyhow::Error>>,
+}
+
+/// Which weights lie in a checkpoint folder: a run that was deleted and trained again has the same paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp(Option<(SystemTime, u64)>);
+
+impl Stamp {
+    /// Looks at the weights of a checkpoint folder.
+    pub fn of(checkpoint: &Path) -> Self {
+        let metadata = std::fs::metadata(checkpoint.join("model.safetensors"));
+        Self(
+            metadata
+                .ok()
+                .and_then(|m| Some((m.modified().ok()?, m.len()))),
+        )
+    }
+}
+
 /// Turns a frame into a capture: the loaded models, or a stand-in in tests.
 pub trait Eye {
     /// The capture of one frame.
@@ -93,6 +118,8 @@ struct Shared {
 struct Inbox {
     live: Option<CaptureRequest>,
     survey: Option<Option<SurveyRequest>>,
+    /// Captures of other datasets than this one are to be forgotten.
+    keep: Option<Option<SharedDataset>>,
     closed: bool,
     /// Something was asked that is not yet answered.
     busy: bool,
@@ -101,13 +128,14 @@ struct Inbox {
 #[derive(Default)]
 struct Outbox {
     reply: Option<CaptureReply>,
-    survey: Option<Result<Arc<Survey>, Arc<anyhow::Error>>>,
+    survey: Option<SurveyReply>,
     device: Option<String>,
 }
 
 enum Wish {
     Live(CaptureRequest),
     Survey(Option<SurveyRequest>),
+    Keep(Option<SharedDataset>),
     Idle,
     Close,
 }
@@ -124,12 +152,19 @@ impl Captures {
             outbox: Mutex::default(),
             wake: Box::new(wake),
         });
-        std::thread::Builder::new()
-            .name("inspector".into())
-            .spawn({
-                let shared = shared.clone();
-                move || shared.run(eye())
-            })?;
+        let body = {
+            let shared = shared.clone();
+            move || shared.run(eye())
+        };
+        let told = {
+            let shared = shared.clone();
+            // Every piece of work is guarded; should the thread end all the same, nothing is awaited from it.
+            move |error: anyhow::Error| {
+                tracing::error!("the inspector ended: {error:#}");
+                shared.inbox.lock().busy = false;
+            }
+        };
+        spawn_worker("inspector", body, told)?;
         Ok(Self { shared })
     }
 
@@ -151,13 +186,19 @@ impl Captures {
         self.shared.changed.notify_one();
     }
 
+    /// Forgets captures of all datasets but this one.
+    pub fn keep_only(&self, dataset: Option<SharedDataset>) {
+        self.shared.inbox.lock().keep = Some(dataset);
+        self.shared.changed.notify_one();
+    }
+
     /// Takes the newest reply.
     pub fn take_reply(&self) -> Option<CaptureReply> {
         self.shared.outbox.lock().reply.take()
     }
 
     /// Takes the newest finished survey.
-    pub fn take_survey(&self) -> Option<Result<Arc<Survey>, Arc<anyhow::Error>>> {
+    pub fn take_survey(&self) -> Option<SurveyReply> {
         self.shared.outbox.lock().survey.take()
     }
 
@@ -203,12 +244,19 @@ impl Shared {
                     drop(outbox);
                     (self.wake)();
                 }
+                Wish::Keep(dataset) => cache.keep_only(dataset.as_ref()),
                 Wish::Survey(request) => {
-                    running = request.and_then(|request| match Running::start(request) {
-                        Ok(running) => Some(running),
-                        Err(error) => {
-                            self.deliver(Err(Arc::new(error)));
-                            None
+                    running = request.and_then(|request| {
+                        let plan = guard(|| {
+                            let data = request.dataset.as_ref();
+                            Ok(SurveyPlan::spread(data, request.frames)?)
+                        });
+                        match plan {
+                            Ok(plan) => Some(Running::start(request, plan)),
+                            Err(error) => {
+                                self.deliver(&request, Err(error));
+                                None
+                            }
                         }
                     });
                 }
@@ -216,19 +264,26 @@ impl Shared {
                     let Some(mut survey) = running.take() else {
                         continue;
                     };
-                    match survey.step(&mut eye) {
+                    match guard(|| survey.step(&mut eye)) {
                         Ok(Progress::More) => running = Some(survey),
                         Ok(Progress::Cancelled) => {}
-                        Ok(Progress::Done) => self.deliver(Ok(Arc::new(survey.finish()))),
-                        Err(error) => self.deliver(Err(Arc::new(error))),
+                        Ok(Progress::Done) => {
+                            let (request, survey) = survey.finish();
+                            self.deliver(&request, Ok(survey));
+                        }
+                        Err(error) => self.deliver(&survey.request, Err(error)),
                     }
                 }
             }
         }
     }
 
-    fn deliver(&self, survey: Result<Arc<Survey>, Arc<anyhow::Error>>) {
-        self.outbox.lock().survey = Some(survey);
+    fn deliver(&self, request: &SurveyRequest, result: anyhow::Result<Survey>) {
+        self.outbox.lock().survey = Some(SurveyReply {
+            checkpoint: request.checkpoint.clone(),
+            dataset: request.dataset.clone(),
+            result: result.map(Arc::new).map_err(Arc::new),
+        });
         (self.wake)();
     }
 
@@ -238,6 +293,9 @@ impl Shared {
         loop {
             if inbox.closed {
                 return Wish::Close;
+            }
+            if let Some(dataset) = inbox.keep.take() {
+                return Wish::Keep(dataset);
             }
             if let Some(request) = inbox.live.take() {
                 return Wish::Live(request);
@@ -256,21 +314,7 @@ impl Shared {
 
 /// One capture. A panic in a model (out of memory on the device, say) becomes an error: the window stays.
 fn look(eye: &mut impl Eye, request: &CaptureRequest) -> anyhow::Result<Arc<Capture>> {
-    match catch_unwind(AssertUnwindSafe(|| eye.capture(request))) {
-        Ok(result) => result.map(Arc::new),
-        Err(payload) => Err(anyhow::anyhow!(
-            "the model stopped: {}",
-            panic_text(&*payload)
-        )),
-    }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason given")
+    guard(|| eye.capture(request)).map(Arc::new)
 }
 
 /// A survey that goes on.
@@ -288,14 +332,13 @@ enum Progress {
 }
 
 impl Running {
-    fn start(request: SurveyRequest) -> anyhow::Result<Self> {
-        let plan = SurveyPlan::spread(request.dataset.as_ref(), request.frames)?;
-        Ok(Self {
+    fn start(request: SurveyRequest, plan: SurveyPlan) -> Self {
+        Self {
             request,
             plan,
             frames: Vec::new(),
             bytes: 0,
-        })
+        }
     }
 
     /// Captures the next planned frame.
@@ -327,11 +370,12 @@ impl Running {
         })
     }
 
-    fn finish(self) -> Survey {
-        Survey {
+    fn finish(self) -> (SurveyRequest, Survey) {
+        let survey = Survey {
             planned: self.plan.frames.len(),
             frames: self.frames,
-        }
+        };
+        (self.request, survey)
     }
 }
 
@@ -421,14 +465,14 @@ fn exact_boxes(
 }
 
 /// Bytes a capture is charged for: its weights, and a rough share for its tokens.
-pub(super) fn capture_bytes(capture: &Capture) -> usize {
+pub(crate) fn capture_bytes(capture: &Capture) -> usize {
     capture.attn.len() * size_of::<f32>() + capture.keys.len() * 96
 }
 
 /// The last captures, so that scrubbing back costs nothing.
 #[derive(Default)]
 struct CaptureCache {
-    entries: Vec<(CaptureRequest, Arc<Capture>)>,
+    entries: Vec<(CaptureRequest, Stamp, Arc<Capture>)>,
     bytes: usize,
 }
 
@@ -438,20 +482,28 @@ impl CaptureCache {
         request: &CaptureRequest,
         make: impl FnOnce() -> anyhow::Result<Arc<Capture>>,
     ) -> Result<Arc<Capture>, Arc<anyhow::Error>> {
-        if let Some(index) = self.entries.iter().position(|(r, _)| r == request) {
+        let stamp = Stamp::of(&request.checkpoint);
+        let same = |(r, s, _): &(CaptureRequest, Stamp, _)| r == request && *s == stamp;
+        if let Some(index) = self.entries.iter().position(same) {
             let entry = self.entries.remove(index);
-            let capture = entry.1.clone();
+            let capture = entry.2.clone();
             self.entries.push(entry);
             return Ok(capture);
         }
         let capture = make().map_err(Arc::new)?;
         self.bytes += capture_bytes(&capture);
-        self.entries.push((request.clone(), capture.clone()));
+        self.entries.push((request.clone(), stamp, capture.clone()));
         while self.bytes > CACHE_BYTES && self.entries.len() > 1 {
-            let (_, old) = self.entries.remove(0);
+            let (.., old) = self.entries.remove(0);
             self.bytes -= capture_bytes(&old);
         }
         Ok(capture)
+    }
+
+    fn keep_only(&mut self, dataset: Option<&SharedDataset>) {
+        self.entries
+            .retain(|(r, ..)| dataset.is_some_and(|d| Arc::ptr_eq(d, &r.dataset)));
+        self.bytes = self.entries.iter().map(|(.., c)| capture_bytes(c)).sum();
     }
 }
 
@@ -461,7 +513,7 @@ pub struct Models {
     /// The device and its name, once the first model asked for it.
     device: Option<(Device, String)>,
     /// Least recently used first.
-    loaded: Vec<(PathBuf, Policy)>,
+    loaded: Vec<(PathBuf, Stamp, Policy)>,
 }
 
 impl Models {
@@ -476,9 +528,14 @@ impl Models {
 
     /// Reads a checkpoint folder from disk unless it is among the last few used, and puts it last in the list.
     fn load(&mut self, checkpoint: &Path) -> anyhow::Result<()> {
-        if let Some(index) = self.loaded.iter().position(|(path, _)| path == checkpoint) {
-            self.loaded[index..].rotate_left(1);
-            return Ok(());
+        let stamp = Stamp::of(checkpoint);
+        let same = |(path, _, _): &(PathBuf, Stamp, Policy)| path == checkpoint;
+        if let Some(index) = self.loaded.iter().position(same) {
+            let entry = self.loaded.remove(index);
+            if entry.1 == stamp {
+                self.loaded.push(entry);
+                return Ok(());
+            }
         }
         let (device, _) = match &self.device {
             Some(device) => device,
@@ -488,7 +545,7 @@ impl Models {
         if self.loaded.len() == LOADED_MODELS {
             self.loaded.remove(0);
         }
-        self.loaded.push((checkpoint.to_owned(), policy));
+        self.loaded.push((checkpoint.to_owned(), stamp, policy));
         Ok(())
     }
 }
@@ -496,7 +553,7 @@ impl Models {
 impl Eye for Models {
     fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture> {
         self.load(&request.checkpoint)?;
-        let (_, policy) = self.loaded.last().context("no model is loaded")?;
+        let (.., policy) = self.loaded.last().context("no model is loaded")?;
         let CaptureRequest {
             dataset,
             episode,
@@ -681,8 +738,57 @@ mod tests {
         assert!(captures.take_survey().is_none());
 
         captures.survey(Some(survey(8)));
-        let done = wait(|| captures.take_survey()).unwrap();
+        let done = wait(|| captures.take_survey()).result.unwrap();
         assert_eq!(done.frames.len(), 8);
         assert!(jobs.is_empty());
+    }
+
+    #[test]
+    fn a_model_trained_anew_into_the_same_folder_is_looked_through_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let weights = dir.path().join("model.safetensors");
+        std::fs::write(&weights, "old").unwrap();
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(1, 9));
+        let (captures, looked) = start(0);
+        let request = CaptureRequest {
+            checkpoint: dir.path().to_owned(),
+            ..request(&dataset, 1)
+        };
+        let look = || {
+            captures.request(request.clone());
+            wait(|| captures.take_reply());
+            looked.load(Ordering::Relaxed)
+        };
+        assert_eq!((look(), look()), (1, 1));
+        std::fs::write(&weights, "trained again").unwrap();
+        assert_eq!((look(), look()), (2, 2));
+    }
+
+    #[test]
+    fn captures_of_a_closed_dataset_are_forgotten() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(1, 9));
+        let (captures, _) = start(0);
+        captures.request(request(&dataset, 1));
+        drop(wait(|| captures.take_reply()));
+        assert!(Arc::strong_count(&dataset) > 1);
+        captures.keep_only(None);
+        wait(|| (Arc::strong_count(&dataset) == 1).then_some(()));
+    }
+
+    #[test]
+    fn a_panic_within_a_survey_is_told() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(1, 100));
+        let jobs = Jobs::new(egui::Context::default());
+        let (captures, _) = start(0);
+        captures.survey(Some(SurveyRequest {
+            checkpoint: "step-1".into(),
+            dataset,
+            frames: 100,
+            job: jobs.start("Surveying", true),
+        }));
+        // The eye panics at step 66.
+        let reply = wait(|| captures.take_survey());
+        assert!(reply.result.is_err() && reply.checkpoint == Path::new("step-1"));
+        wait(|| (!captures.is_busy() && jobs.is_empty()).then_some(()));
     }
 }

@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 use super::Inspector;
+use crate::capture_file::OpenCaptures;
 use crate::command::Command;
 use crate::jobs::Jobs;
 use crate::log::LogMemory;
@@ -33,6 +34,8 @@ pub struct FakeDataset {
     length: usize,
     /// How long a picture takes.
     delay: Duration,
+    /// The step whose picture panics.
+    broken: Option<usize>,
     decoded: AtomicUsize,
 }
 
@@ -61,6 +64,7 @@ impl FakeDataset {
             info,
             length,
             delay: Duration::ZERO,
+            broken: None,
             decoded: AtomicUsize::new(0),
         }
     }
@@ -68,6 +72,12 @@ impl FakeDataset {
     /// The same with pictures that take a while.
     pub fn slow(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// The same with a picture whose reader panics.
+    pub fn broken_at(mut self, step: usize) -> Self {
+        self.broken = Some(step);
         self
     }
 
@@ -95,6 +105,7 @@ impl Dataset for FakeDataset {
 
     fn image(&self, episode: usize, step: usize, camera: usize) -> Result<Arc<Image>> {
         std::thread::sleep(self.delay);
+        assert_ne!(Some(step), self.broken, "a broken picture");
         self.decoded.fetch_add(1, Ordering::Relaxed);
         if episode >= self.info.episodes || step >= self.length {
             return Err(Error::OutOfRange {
@@ -202,6 +213,18 @@ pub fn fake_capture(episode: usize, step: usize) -> Capture {
     .unwrap()
 }
 
+/// The same with a detector box on the target.
+fn boxed_capture(episode: usize, step: usize) -> Capture {
+    let mut capture = fake_capture(episode, step);
+    capture.boxes.push(Detection {
+        rect: GRID.patch_rect(peak(episode, step)),
+        label: "cube".into(),
+        score: 0.9,
+        view: 0,
+    });
+    capture
+}
+
 /// A workbench without a window: the state of a fake dataset and capture file, and an inspector that serves it.
 pub struct Bench {
     pub state: WorkbenchState,
@@ -226,22 +249,10 @@ impl Bench {
     /// A file with captures of 24 episodes, which carry a box each.
     pub fn captures() -> Self {
         let mut bench = Self::empty();
-        let captures = (0..24)
-            .map(|episode| {
-                let mut capture = fake_capture(episode, 2);
-                let rect = GRID.patch_rect(peak(episode, 2));
-                capture.boxes.push(Detection {
-                    rect,
-                    label: "cube".into(),
-                    score: 0.9,
-                    view: 0,
-                });
-                capture
-            })
-            .collect();
+        let captures = (0..24).map(|episode| boxed_capture(episode, 2)).collect();
         bench.state.source = Source::Captures {
             path: "fake.safetensors".into(),
-            captures: Arc::new(captures),
+            captures: Arc::new(OpenCaptures::new(captures)),
         };
         bench
     }
@@ -250,10 +261,16 @@ impl Bench {
     pub fn dataset() -> Self {
         let mut bench = Self::captures();
         let data: SharedDataset = Arc::new(FakeDataset::new(1, 24));
+        let captures = (0..24).map(|step| boxed_capture(0, step)).collect();
+        bench.state.source = Source::Captures {
+            path: "fake.safetensors".into(),
+            captures: Arc::new(OpenCaptures::new(captures)),
+        };
         let meta = data.episode(0).unwrap();
         bench.state.dataset = Some(OpenDataset {
             data,
             origin: "fake".into(),
+            boxes_beside: None,
             boxes: None,
             episodes: vec![Some(meta)],
         });

@@ -1,6 +1,7 @@
 //! Decoded frames: the one under the cursor first, then those around it.
 
 use super::latest::Latest;
+use crate::worker::{guard, spawn_worker};
 use episode::{Image, PixelMask, Region, SharedDataset};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -108,9 +109,12 @@ impl Frames {
             cache: Mutex::new(Cache::default()),
             wake: Box::new(wake),
         });
-        std::thread::Builder::new().name("frames".into()).spawn({
+        let body = {
             let shared = shared.clone();
             move || shared.run()
+        };
+        spawn_worker("frames", body, |error| {
+            tracing::error!("the decoder ended: {error:#}");
         })?;
         Ok(Self { shared, last: None })
     }
@@ -122,6 +126,13 @@ impl Frames {
         }
         self.last = Some(request.clone());
         self.shared.inbox.put(request);
+    }
+
+    /// Forgets everything: the dataset was closed.
+    pub fn clear(&mut self) {
+        self.last = None;
+        self.shared.inbox.take();
+        *self.shared.cache.lock() = Cache::default();
     }
 
     /// The picture, if it is there. Never waits for the decoder.
@@ -143,7 +154,7 @@ impl Drop for Frames {
 
 impl Shared {
     fn run(&self) {
-        let mut before: Option<FrameRequest> = None;
+        let mut before: Option<(usize, usize)> = None;
         while let Some(request) = self.inbox.wait() {
             let began = Instant::now();
             let cameras = request.dataset.info().cameras.len();
@@ -158,8 +169,7 @@ impl Shared {
             }
             self.cache.lock().latency = Some(began.elapsed());
             let backwards = before
-                .as_ref()
-                .is_some_and(|b| b.episode == request.episode && b.step > request.step);
+                .is_some_and(|(episode, step)| episode == request.episode && step > request.step);
             for step in around(request.step, request.length, backwards) {
                 for camera in order().filter(|c| *c < cameras) {
                     if self.inbox.interrupts() {
@@ -168,7 +178,7 @@ impl Shared {
                     self.decode(&request, step, camera);
                 }
             }
-            before = Some(request);
+            before = Some((request.episode, request.step));
         }
     }
 
@@ -182,7 +192,7 @@ impl Shared {
         if self.cache.lock().get(&request.dataset, place).is_some() {
             return false;
         }
-        let state = match CameraFrame::decode(&request.dataset, place) {
+        let state = match guard(|| CameraFrame::decode(&request.dataset, place)) {
             Ok(frame) => FrameState::Ready(frame),
             Err(error) => FrameState::Failed(Arc::new(error)),
         };
@@ -381,6 +391,30 @@ mod tests {
                 )
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_panic_of_a_reader_is_a_frame_that_failed() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(1, 9).broken_at(3));
+        let mut frames = Frames::new(|| {}).unwrap();
+        let place = |step| Place {
+            episode: 0,
+            step,
+            camera: 0,
+        };
+        for (step, fails) in [(3, true), (4, false)] {
+            frames.request(FrameRequest {
+                dataset: dataset.clone(),
+                episode: 0,
+                step,
+                length: None,
+                camera: 0,
+            });
+            let state = wait_for(&frames, &dataset, place(step));
+            assert_eq!(matches!(state, FrameState::Failed(_)), fails);
+        }
+        frames.clear();
+        assert!(frames.get(&dataset, place(3)).is_none());
     }
 
     #[test]

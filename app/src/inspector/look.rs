@@ -140,7 +140,13 @@ impl Look {
         let same_gaze = same_maps.filter(|b| b.inputs.selection == *selection && b.heads == heads);
         let gaze = match same_gaze {
             Some(b) => b.gaze.clone(),
-            None => gaze(&maps, &heads, selection).map(Arc::new).map_err(text),
+            None => match (&scores, &selection.aggregate) {
+                // What kept the heads from being scored says more than that there are none.
+                (Err(reason), Aggregate::Selected { .. }) if heads.is_empty() => {
+                    Err(reason.clone())
+                }
+                _ => gaze(&maps, &heads, selection).map(Arc::new).map_err(text),
+            },
         };
         let shown = match map {
             MapChoice::Selected => gaze.as_ref().map(|g| g.map.clone()).map_err(Clone::clone),

@@ -3,6 +3,7 @@
 use super::latest::Latest;
 use super::survey::{Split, Survey};
 use super::truth::{Truth, TruthSource};
+use crate::worker::{guard, spawn_worker};
 use anyhow::Context as _;
 use episode::boxes::BoxFile;
 use grounding::{
@@ -213,8 +214,30 @@ pub struct Report {
     /// How long the numbers took, strips not counted.
     pub elapsed: Duration,
     prepared: Arc<Prepared>,
-    scores: Arc<Vec<SampleScores>>,
+    scores: Arc<Scores>,
     scoring: Duration,
+}
+
+/// The tuning split, scored for one selection.
+struct Scores {
+    frames: Vec<SampleScores>,
+    /// Why frames could not be scored: the first reason.
+    error: Option<Arc<str>>,
+}
+
+impl Scores {
+    /// The vote; frames that cannot be scored are not passed over in silence.
+    fn select(&self, selection: &HeadSelection) -> Result<Selected, Arc<str>> {
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None => select_heads(&self.frames, selection).map_err(|e| Arc::from(e.to_string())),
+        }
+    }
+
+    /// The chosen heads, best first; empty where none can be chosen.
+    fn heads(&self, selection: &HeadSelection) -> Vec<HeadId> {
+        self.select(selection).map(|s| s.heads).unwrap_or_default()
+    }
 }
 
 impl Report {
@@ -240,22 +263,18 @@ impl Report {
             return own();
         }
         if selection.scores_like(asked) {
-            return select_heads(&self.scores, selection)
-                .map(|s| s.heads)
-                .unwrap_or_default();
+            return self.scores.heads(selection);
         }
         if self.scoring > INLINE {
             return own();
         }
-        let scores = score_tuning_split(&self.request.survey, &self.prepared, selection, &|| false);
-        select_heads(&scores, selection)
-            .map(|s| s.heads)
-            .unwrap_or_default()
+        score_tuning_split(&self.request.survey, &self.prepared, selection, &|| false)
+            .heads(selection)
     }
 
     /// Frames of the tuning split that could vote.
     pub fn tuning_frames(&self) -> usize {
-        self.scores.len()
+        self.scores.frames.len()
     }
 
     /// The strip of one threshold.
@@ -291,13 +310,13 @@ impl Report {
     }
 }
 
-/// Scores of the tuning split; frames without maps are left out. Empty when interrupted.
+/// Scores of the tuning split; frames without maps are left out. Incomplete when interrupted.
 fn score_tuning_split(
     survey: &Survey,
     prepared: &Prepared,
     selection: &HeadSelection,
     interrupted: &(impl Fn() -> bool + Sync),
-) -> Vec<SampleScores> {
+) -> Scores {
     let frames: Vec<&HeadMaps> = survey
         .frames
         .iter()
@@ -305,27 +324,39 @@ fn score_tuning_split(
         .filter(|(frame, _)| frame.split == Split::Tune)
         .filter_map(|(_, maps)| maps.as_ref().ok())
         .collect();
-    frames
+    let scored: Vec<grounding::Result<SampleScores>> = frames
         .par_iter()
-        .filter_map(|maps| {
-            if interrupted() {
-                None
-            } else {
-                score_heads(maps, selection).ok()
-            }
-        })
-        .collect()
+        .filter(|_| !interrupted())
+        .map(|maps| score_heads(maps, selection))
+        .collect();
+    let error = scored.iter().find_map(|s| s.as_ref().err());
+    Scores {
+        error: error.map(|e| Arc::from(e.to_string())),
+        frames: scored.into_iter().flatten().collect(),
+    }
+}
+
+/// What became of a request.
+pub struct MetricsReply {
+    /// What was asked.
+    pub request: MetricsRequest,
+    /// The numbers, or why there are none.
+    pub result: anyhow::Result<Arc<Report>>,
 }
 
 /// The worker thread ("metrics").
 pub struct Metrics {
     shared: Arc<Shared>,
     last: Option<MetricsRequest>,
+    /// What was asked and cannot be answered.
+    failed: Option<MetricsRequest>,
 }
 
 struct Shared {
     inbox: Latest<MetricsRequest>,
-    outbox: Mutex<Option<Arc<Report>>>,
+    /// Nobody wants what is being worked on.
+    abandoned: AtomicBool,
+    outbox: Mutex<Option<MetricsReply>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -334,14 +365,22 @@ impl Metrics {
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             inbox: Latest::default(),
+            abandoned: AtomicBool::new(false),
             outbox: Mutex::default(),
             wake: Box::new(wake),
         });
-        std::thread::Builder::new().name("metrics".into()).spawn({
+        let body = {
             let shared = shared.clone();
             move || shared.run()
+        };
+        spawn_worker("metrics", body, |error| {
+            tracing::error!("the numbers ended: {error:#}");
         })?;
-        Ok(Self { shared, last: None })
+        Ok(Self {
+            shared,
+            last: None,
+            failed: None,
+        })
     }
 
     /// Asks for numbers. Newest wins: work on an older wish stops at the next frame.
@@ -356,6 +395,7 @@ impl Metrics {
     pub fn is_behind(&self, report: Option<&Report>) -> bool {
         self.last
             .as_ref()
+            .filter(|last| self.failed.as_ref() != Some(*last))
             .is_some_and(|last| report.is_none_or(|r| r.request != *last))
     }
 
@@ -367,13 +407,19 @@ impl Metrics {
     /// Forgets what was asked.
     pub fn clear(&mut self) {
         self.last = None;
+        self.failed = None;
         self.shared.inbox.take();
+        self.shared.abandoned.store(true, Ordering::Relaxed);
         self.shared.outbox.lock().take();
     }
 
-    /// Takes the newest report.
-    pub fn take(&self) -> Option<Arc<Report>> {
-        self.shared.outbox.lock().take()
+    /// Takes the newest reply.
+    pub fn take(&mut self) -> Option<MetricsReply> {
+        let reply = self.shared.outbox.lock().take()?;
+        if reply.result.is_err() {
+            self.failed = Some(reply.request.clone());
+        }
+        Some(reply)
     }
 }
 
@@ -387,23 +433,33 @@ impl Shared {
     fn run(&self) {
         let mut before: Option<Arc<Report>> = None;
         while let Some(request) = self.inbox.wait() {
-            let interrupted = || self.inbox.interrupts();
-            let Some(report) = evaluate(request, before.as_deref(), &interrupted) else {
-                continue;
+            self.abandoned.store(false, Ordering::Relaxed);
+            let interrupted = || self.inbox.interrupts() || self.abandoned.load(Ordering::Relaxed);
+            let report = guard(|| Ok(evaluate(request.clone(), before.as_deref(), &interrupted)));
+            let report = match report {
+                Ok(None) => continue,
+                Ok(Some(report)) => Arc::new(report),
+                Err(error) => {
+                    self.deliver(request, Err(error));
+                    continue;
+                }
             };
-            let report = Arc::new(report);
-            self.deliver(report.clone());
+            self.deliver(request.clone(), Ok(report.clone()));
             before = Some(report.clone());
-            if let Some(report) = with_sweeps(&report, &interrupted) {
-                let report = Arc::new(report);
-                self.deliver(report.clone());
-                before = Some(report);
+            match guard(|| Ok(with_sweeps(&report, &interrupted))) {
+                Ok(None) => {}
+                Ok(Some(report)) => {
+                    let report = Arc::new(report);
+                    self.deliver(request, Ok(report.clone()));
+                    before = Some(report);
+                }
+                Err(error) => self.deliver(request, Err(error)),
             }
         }
     }
 
-    fn deliver(&self, report: Arc<Report>) {
-        *self.outbox.lock() = Some(report);
+    fn deliver(&self, request: MetricsRequest, result: anyhow::Result<Arc<Report>>) {
+        *self.outbox.lock() = Some(MetricsReply { request, result });
         (self.wake)();
     }
 }
@@ -430,12 +486,12 @@ fn evaluate(
     if interrupted() {
         return None;
     }
-    let selected = select_heads(&scores, &request.selection).map_err(|e| Arc::from(e.to_string()));
+    let selected = scores.select(&request.selection);
     let heads = selected
         .as_ref()
         .map(|s: &Selected| s.heads.clone())
         .unwrap_or_default();
-    let frames = measure(
+    let mut frames = measure(
         &request.survey,
         &prepared,
         &request.selection,
@@ -443,9 +499,14 @@ fn evaluate(
         None,
         interrupted,
     )?;
-    let mut taus: Vec<f64> = scores.iter().map(|s| s.tau).collect();
+    if let Some(error) = &scores.error {
+        // No mask for want of heads, and no heads for this reason.
+        let failures = frames.iter_mut().filter_map(|f| f.failure.as_mut());
+        failures.for_each(|failure| *failure = error.clone());
+    }
+    let mut taus: Vec<f64> = scores.frames.iter().map(|s| s.tau).collect();
     taus.sort_unstable_by(f64::total_cmp);
-    let votes = || scores.iter().map(|s| s.candidates.len());
+    let votes = || scores.frames.iter().map(|s| s.candidates.len());
     // Sweeps that do not depend on what changed stay; the others are computed again.
     let sweeps = before.map_or_else(Vec::new, |b| {
         let same = |s: &&Sweep| {
@@ -548,7 +609,7 @@ fn with_sweeps(report: &Report, interrupted: &(impl Fn() -> bool + Sync)) -> Opt
     let missing: Vec<(SweepField, Vec<f64>)> = SweepField::ALL
         .into_iter()
         .filter(|field| report.sweep(*field).is_none() && field.set(selection, 0.5).is_some())
-        .map(|field| (field, field.values(&report.scores)))
+        .map(|field| (field, field.values(&report.scores.frames)))
         .collect();
     let evaluations: usize = missing.iter().map(|(_, values)| values.len()).sum();
     if evaluations == 0 || (report.elapsed + report.scoring) * evaluations as u32 > SWEEP_BUDGET {
@@ -572,9 +633,7 @@ fn with_sweeps(report: &Report, interrupted: &(impl Fn() -> bool + Sync)) -> Opt
                 rescored = score_tuning_split(survey, &report.prepared, &tried, interrupted);
                 &rescored
             };
-            let heads = select_heads(scores, &tried)
-                .map(|s| s.heads)
-                .unwrap_or_default();
+            let heads = scores.heads(&tried);
             let frames = measure(
                 survey,
                 &report.prepared,
@@ -695,6 +754,22 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_cannot_be_scored_say_why() {
+        let mut request = request(8);
+        // The captures were recorded without sinks.
+        request.selection.sinks.apply = true;
+        let report = evaluate(request, None, &|| false).unwrap();
+        let why = report.selected.as_ref().unwrap_err();
+        assert!(why.contains("sink"), "{why}");
+        assert!(
+            report
+                .frames
+                .iter()
+                .all(|f| f.failure.as_ref() == Some(why))
+        );
+    }
+
+    #[test]
     fn strips_cover_the_fields_in_use_and_stay_while_others_move() {
         let report = evaluate(request(8), None, &|| false).unwrap();
         assert!(report.sweeps.is_empty());
@@ -733,8 +808,8 @@ mod tests {
         }
         let deadline = Instant::now() + Duration::from_secs(20);
         let report = loop {
-            if let Some(report) = metrics.take().filter(|r| r.request.selection.k == 10) {
-                break report;
+            if let Some(reply) = metrics.take().filter(|r| r.request.selection.k == 10) {
+                break reply.result.unwrap();
             }
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(1));

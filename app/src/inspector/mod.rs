@@ -22,7 +22,8 @@ mod metrics;
 mod survey;
 mod truth;
 
-pub use captures::{CaptureRequest, Eye, Models, survey};
+pub(crate) use captures::capture_bytes;
+pub use captures::{CaptureRequest, Eye, Models, Stamp, survey};
 pub use frames::{CameraFrame, FrameState, Place};
 pub use latest::Latest;
 pub use look::{HeadsFrom, Look, LookInputs, head_name};
@@ -30,11 +31,13 @@ pub use metrics::{FrameReport, MetricsRequest, Report, Sweep, SweepField};
 pub use survey::{SURVEY_FRAMES, Split, Survey, SurveyFrame, SurveyPlan};
 pub use truth::{Truth, TruthSource, mask_rect};
 
+use crate::capture_file::OpenCaptures;
 use crate::command::Command;
 use crate::jobs::Jobs;
 use crate::state::{Source, WorkbenchState};
 use crate::toasts::Notice;
-use captures::{CaptureReply, Captures, SurveyRequest};
+use crate::worker::{guard, spawn_worker};
+use captures::{CaptureReply, Captures, SurveyReply, SurveyRequest};
 use episode::SharedDataset;
 use frames::{FrameRequest, Frames};
 use grounding::{Capture, HeadId, HeadSelection};
@@ -118,7 +121,10 @@ pub struct Inspector {
     slow: bool,
     capture: Option<CaptureReply>,
     wanted_capture: Option<(CaptureRequest, Instant)>,
-    file: Option<OpenFile>,
+    /// What the look and the capture belong to.
+    look_of: Option<LookOf>,
+    /// Since when a slow look is awaited.
+    look_asked: Option<Instant>,
     survey: Option<Arc<Survey>>,
     survey_of: Option<SurveyOf>,
     survey_wanted: AtomicBool,
@@ -135,24 +141,97 @@ struct Workers {
     looks: Looks,
 }
 
-/// A capture file in memory, with its captures shared one by one.
-struct OpenFile {
-    captures: Arc<Vec<Capture>>,
-    shared: Vec<Option<Arc<Capture>>>,
+/// A dataset and what looks at it. The checkpoints of a run are one model at several ages.
+struct LookOf {
+    /// A run, a model's folder or a capture file.
+    model: PathBuf,
+    dataset: Option<SharedDataset>,
+    opening: u64,
+}
+
+impl PartialEq for LookOf {
+    fn eq(&self, other: &Self) -> bool {
+        self.model == other.model
+            && self.opening == other.opening
+            && same_data(self.dataset.as_ref(), other.dataset.as_ref())
+    }
+}
+
+impl LookOf {
+    fn of(state: &WorkbenchState) -> Option<Self> {
+        let model = match &state.source {
+            Source::Nothing => return None,
+            Source::Captures { path, .. } | Source::Checkpoint { path } => path,
+            Source::Run { dir, .. } => dir,
+        };
+        Some(Self {
+            model: model.clone(),
+            dataset: state.dataset.as_ref().map(|d| d.data.clone()),
+            opening: state.openings,
+        })
+    }
+}
+
+fn same_data(a: Option<&SharedDataset>, b: Option<&SharedDataset>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
 }
 
 /// What a survey was made of.
-#[derive(Clone)]
 enum SurveyOf {
-    Checkpoint(PathBuf, SharedDataset),
-    File(Arc<Vec<Capture>>),
+    Checkpoint {
+        checkpoint: PathBuf,
+        dataset: SharedDataset,
+        opening: u64,
+    },
+    File(Arc<OpenCaptures>, Option<SharedDataset>),
+}
+
+impl SurveyOf {
+    fn of(state: &WorkbenchState) -> Option<Self> {
+        let dataset = state.dataset.as_ref().map(|d| d.data.clone());
+        match (&state.source, state.source.checkpoint()) {
+            (Source::Captures { captures, .. }, _) => Some(Self::File(captures.clone(), dataset)),
+            (_, Some(checkpoint)) => Some(Self::Checkpoint {
+                checkpoint: checkpoint.to_owned(),
+                dataset: dataset?,
+                opening: state.openings,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether a reply answers this.
+    fn is_answered_by(&self, reply: &SurveyReply) -> bool {
+        matches!(self, Self::Checkpoint { checkpoint, dataset, .. }
+            if *checkpoint == reply.checkpoint && Arc::ptr_eq(dataset, &reply.dataset))
+    }
 }
 
 impl PartialEq for SurveyOf {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Checkpoint(a, x), Self::Checkpoint(b, y)) => a == b && Arc::ptr_eq(x, y),
-            (Self::File(a), Self::File(b)) => Arc::ptr_eq(a, b),
+            (
+                Self::Checkpoint {
+                    checkpoint,
+                    dataset,
+                    opening,
+                },
+                Self::Checkpoint {
+                    checkpoint: other_checkpoint,
+                    dataset: other_dataset,
+                    opening: other_opening,
+                },
+            ) => {
+                checkpoint == other_checkpoint
+                    && Arc::ptr_eq(dataset, other_dataset)
+                    && opening == other_opening
+            }
+            (Self::File(a, x), Self::File(b, y)) => {
+                Arc::ptr_eq(a, b) && same_data(x.as_ref(), y.as_ref())
+            }
             _ => false,
         }
     }
@@ -180,7 +259,8 @@ impl Inspector {
             slow: false,
             capture: None,
             wanted_capture: None,
-            file: None,
+            look_of: None,
+            look_asked: None,
             survey: None,
             survey_of: None,
             survey_wanted: AtomicBool::new(false),
@@ -205,6 +285,7 @@ impl Inspector {
                 }
             }
         }
+        self.forget_others(state, commands);
         self.take_answers(commands);
         self.want_frames(state);
         self.want_survey(state, commands);
@@ -301,9 +382,44 @@ impl Inspector {
         }
     }
 
+    /// Drops what belongs to another model or dataset than the open ones: it says nothing about these. What belongs to
+    /// an earlier checkpoint of the same run stays until its successor is there.
+    fn forget_others(&mut self, state: &WorkbenchState, commands: &mut Vec<Command>) {
+        let look_of = LookOf::of(state);
+        if look_of == self.look_of {
+            return;
+        }
+        self.look = None;
+        self.capture = None;
+        self.wanted_capture = None;
+        self.look_asked = None;
+        self.look_of = look_of;
+        self.survey_of = None;
+        self.forget_numbers(commands);
+    }
+
+    /// Without survey: whatever is still on its way answers something else.
+    fn forget_numbers(&mut self, commands: &mut Vec<Command>) {
+        self.survey = None;
+        if self.report.take().is_some() {
+            commands.push(Command::SetQueue(Vec::new()));
+        }
+        if let Some(workers) = &mut self.workers {
+            workers.captures.survey(None);
+            workers.metrics.clear();
+        }
+    }
+
     fn take_answers(&mut self, commands: &mut Vec<Command>) {
-        let Some(workers) = &self.workers else { return };
-        if let Some(reply) = workers.captures.take_reply() {
+        let Some(workers) = &mut self.workers else {
+            return;
+        };
+        let wanted = self.wanted_capture.as_ref().map(|(request, _)| request);
+        if let Some(reply) = workers
+            .captures
+            .take_reply()
+            .filter(|reply| wanted == Some(&reply.request))
+        {
             if let Err(error) = &reply.result {
                 commands.push(Command::Notify(Notice::error(
                     "The model cannot look at this frame",
@@ -312,15 +428,31 @@ impl Inspector {
             }
             self.capture = Some(reply);
         }
-        match workers.captures.take_survey() {
-            Some(Ok(survey)) => self.survey = Some(survey),
-            Some(Err(error)) => commands.push(Command::Notify(Notice::error(
-                "The dataset cannot be measured",
-                &error,
-            ))),
-            None => {}
+        let survey_of = self.survey_of.as_ref();
+        if let Some(reply) = workers
+            .captures
+            .take_survey()
+            .filter(|reply| survey_of.is_some_and(|of| of.is_answered_by(reply)))
+        {
+            match reply.result {
+                Ok(survey) => self.survey = Some(survey),
+                Err(error) => commands.push(Command::Notify(Notice::error(
+                    "The dataset cannot be measured",
+                    &error,
+                ))),
+            }
         }
-        if let Some(report) = workers.metrics.take() {
+        let survey = self.survey.as_ref();
+        let reply = workers.metrics.take().filter(|reply| {
+            survey.is_some_and(|survey| Arc::ptr_eq(survey, &reply.request.survey))
+        });
+        if let Some(Err(error)) = reply.as_ref().map(|reply| &reply.result) {
+            commands.push(Command::Notify(Notice::error(
+                "The numbers cannot be computed",
+                error,
+            )));
+        }
+        if let Some(report) = reply.and_then(|reply| reply.result.ok()) {
             let queue = report.by_disagreement();
             if self
                 .report
@@ -335,22 +467,20 @@ impl Inspector {
     }
 
     fn want_frames(&mut self, state: &WorkbenchState) {
-        let Some(dataset) = state.dataset.as_ref().map(|d| d.data.clone()) else {
-            self.pictures.clear();
-            self.dataset = None;
-            return;
-        };
-        if self
-            .dataset
-            .as_ref()
-            .is_none_or(|d| !Arc::ptr_eq(d, &dataset))
-        {
-            self.pictures = vec![None; dataset.info().cameras.len()];
-            self.dataset = Some(dataset.clone());
-        }
+        let open = state.dataset.as_ref().map(|d| d.data.clone());
         let Some(workers) = &mut self.workers else {
             return;
         };
+        if !same_data(open.as_ref(), self.dataset.as_ref()) {
+            let cameras = open.as_ref().map_or(0, |d| d.info().cameras.len());
+            self.pictures = vec![None; cameras];
+            self.dataset = open.clone();
+            workers.captures.keep_only(open.clone());
+            if open.is_none() {
+                workers.frames.clear();
+            }
+        }
+        let Some(dataset) = open else { return };
         let (episode, step) = (state.cursor.episode, state.cursor.step);
         for (camera, picture) in self.pictures.iter_mut().enumerate() {
             let place = Place {
@@ -375,48 +505,33 @@ impl Inspector {
 
     /// The survey follows the source by itself; a cancelled one comes back when asked for.
     fn want_survey(&mut self, state: &WorkbenchState, commands: &mut Vec<Command>) {
-        let Some(workers) = &mut self.workers else {
-            return;
-        };
-        let of = match (&state.source, state.source.checkpoint(), &state.dataset) {
-            (Source::Captures { captures, .. }, ..) => Some(SurveyOf::File(captures.clone())),
-            (_, Some(checkpoint), Some(dataset)) => Some(SurveyOf::Checkpoint(
-                checkpoint.to_owned(),
-                dataset.data.clone(),
-            )),
-            _ => None,
-        };
+        let of = SurveyOf::of(state);
         let again = self.survey_wanted.swap(false, Ordering::Relaxed);
         if of == self.survey_of && !again {
             return;
         }
-        // Heads and numbers of another model or dataset say nothing about this one; those of an earlier checkpoint of the
-        // same dataset stay on screen until their successors are there.
-        let same_data = matches!(
-            (&of, &self.survey_of),
-            (Some(SurveyOf::Checkpoint(_, a)), Some(SurveyOf::Checkpoint(_, b))) if Arc::ptr_eq(a, b)
-        );
-        if !same_data {
-            self.survey = None;
-            if self.report.take().is_some() {
-                commands.push(Command::SetQueue(Vec::new()));
-            }
-            workers.metrics.clear();
-        }
+        let Some(workers) = &mut self.workers else {
+            return;
+        };
         match &of {
-            Some(SurveyOf::Checkpoint(checkpoint, dataset)) => {
-                workers.captures.survey(Some(SurveyRequest {
-                    checkpoint: checkpoint.clone(),
-                    dataset: dataset.clone(),
-                    frames: SURVEY_FRAMES,
-                    job: self.jobs.start("Measuring the dataset", true),
-                }))
-            }
-            Some(SurveyOf::File(captures)) => {
+            Some(SurveyOf::Checkpoint {
+                checkpoint,
+                dataset,
+                ..
+            }) => workers.captures.survey(Some(SurveyRequest {
+                checkpoint: checkpoint.clone(),
+                dataset: dataset.clone(),
+                frames: SURVEY_FRAMES,
+                job: self.jobs.start("Measuring the dataset", true),
+            })),
+            Some(SurveyOf::File(captures, dataset)) => {
                 workers.captures.survey(None);
-                self.survey = Some(Arc::new(Survey::of_captures(captures, SURVEY_FRAMES)));
+                let info = dataset.as_ref().map(|d| d.info());
+                let survey = Survey::of_file(captures, info, SURVEY_FRAMES);
+                // Without a frame there is nothing to choose heads on but the shown one.
+                self.survey = Some(Arc::new(survey)).filter(|s| !s.frames.is_empty());
             }
-            None => workers.captures.survey(None),
+            None => self.forget_numbers(commands),
         }
         self.survey_of = of;
     }
@@ -426,21 +541,13 @@ impl Inspector {
         let workers = self.workers.as_ref()?;
         if let Some(captures) = state.source.captures() {
             self.wanted_capture = None;
-            let file = match &mut self.file {
-                Some(file) if Arc::ptr_eq(&file.captures, captures) => file,
-                file => file.insert(OpenFile {
-                    captures: captures.clone(),
-                    shared: vec![None; captures.len()],
-                }),
+            let index = state.capture_index()?;
+            self.look_state = match &index {
+                Ok(_) => LookState::Ready,
+                Err(reason) => LookState::Failed(reason.as_str().into()),
             };
-            let found = file.get(state.cursor.step);
-            self.look_state = match &found {
-                Some(_) => LookState::Ready,
-                None => LookState::Failed("The capture file ends before this step".into()),
-            };
-            return found;
+            return captures.captures().get(index.ok()?).cloned();
         }
-        self.file = None;
         let (Some(checkpoint), Some(dataset)) = (state.source.checkpoint(), &state.dataset) else {
             self.wanted_capture = None;
             self.look_state = LookState::Nothing;
@@ -475,15 +582,8 @@ impl Inspector {
                 }
             },
             _ => {
+                // A look at another dataset or model was dropped; one at another step or age is only late.
                 self.look_state = LookState::Waiting { since };
-                // A look at another dataset or model would be a lie; one at another step is only late.
-                let stale = self
-                    .capture
-                    .as_ref()
-                    .is_none_or(|reply| !Arc::ptr_eq(&reply.request.dataset, &request.dataset));
-                if stale {
-                    self.look = None;
-                }
                 None
             }
         }
@@ -529,7 +629,12 @@ impl Inspector {
         let Some(workers) = &self.workers else { return };
         if self.slow {
             workers.looks.request(inputs.clone(), self.look.clone());
-            match workers.looks.take() {
+            let taken = workers.looks.take();
+            // A look at a frame that is no longer wanted comes too late to be shown.
+            let answer = taken
+                .filter(|(of, _)| Arc::ptr_eq(&of.capture, &inputs.capture))
+                .map(|(_, look)| look);
+            match answer {
                 Some(Ok(look)) => {
                     self.slow = look.elapsed > INLINE_LOOK / 2;
                     self.look = Some(look);
@@ -537,8 +642,19 @@ impl Inspector {
                 Some(Err(error)) => self.fail(error),
                 None => {}
             }
+            let shows_another =
+                |look: &Arc<Look>| !Arc::ptr_eq(&look.inputs.capture, &inputs.capture);
+            if matches!(self.look_state, LookState::Ready)
+                && self.look.as_ref().is_none_or(shows_another)
+            {
+                let since = *self.look_asked.get_or_insert_with(Instant::now);
+                self.look_state = LookState::Waiting { since };
+            } else {
+                self.look_asked = None;
+            }
             return;
         }
+        self.look_asked = None;
         match Look::new(inputs, self.look.as_deref()) {
             Ok(look) => {
                 self.slow = look.elapsed > INLINE_LOOK;
@@ -661,18 +777,6 @@ impl Inspector {
     }
 }
 
-impl OpenFile {
-    /// Capture at `index`, shared from then on. Attention is shared already; only the small parts are copied, once.
-    fn get(&mut self, index: usize) -> Option<Arc<Capture>> {
-        let slot = self.shared.get_mut(index)?;
-        let capture = self.captures.get(index)?;
-        Some(
-            slot.get_or_insert_with(|| Arc::new(capture.clone()))
-                .clone(),
-        )
-    }
-}
-
 impl Workers {
     fn start(device: model::DeviceChoice, repaint: &egui::Context) -> std::io::Result<Self> {
         let wake = || {
@@ -694,8 +798,11 @@ struct Looks(Arc<LooksShared>);
 struct LooksShared {
     inbox: Latest<(LookInputs, Option<Arc<Look>>)>,
     asked: Mutex<Option<LookInputs>>,
-    outbox: Mutex<Option<Result<Arc<Look>, Arc<str>>>>,
+    outbox: Mutex<Option<SlowLook>>,
 }
+
+/// A look, or why there is none, and what it was to be made from.
+type SlowLook = (LookInputs, Result<Arc<Look>, Arc<str>>);
 
 impl Looks {
     fn new(wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
@@ -704,16 +811,19 @@ impl Looks {
             asked: Mutex::default(),
             outbox: Mutex::default(),
         });
-        std::thread::Builder::new().name("looks".into()).spawn({
+        let body = {
             let shared = shared.clone();
             move || {
                 while let Some((inputs, before)) = shared.inbox.wait() {
-                    let look = Look::new(inputs, before.as_deref());
-                    *shared.outbox.lock() =
-                        Some(look.map(Arc::new).map_err(|e| e.to_string().into()));
+                    let look = guard(|| Ok(Look::new(inputs.clone(), before.as_deref())?));
+                    let look = look.map(Arc::new).map_err(|e| e.to_string().into());
+                    *shared.outbox.lock() = Some((inputs, look));
                     wake();
                 }
             }
+        };
+        spawn_worker("looks", body, |error| {
+            tracing::error!("the looks ended: {error:#}");
         })?;
         Ok(Self(shared))
     }
@@ -726,7 +836,7 @@ impl Looks {
         }
     }
 
-    fn take(&self) -> Option<Result<Arc<Look>, Arc<str>>> {
+    fn take(&self) -> Option<SlowLook> {
         self.0.outbox.lock().take()
     }
 }
@@ -840,5 +950,89 @@ mod tests {
         let looks =
             |c: &&Command| matches!(c, Command::Notify(n) if n.title.contains("cannot look"));
         assert_eq!(bench.sent.iter().filter(looks).count(), 1);
+    }
+
+    #[test]
+    fn numbers_that_come_too_late_are_dropped() {
+        for delay in 0..12 {
+            let mut bench = Bench::captures();
+            bench.update();
+            std::thread::sleep(Duration::from_millis(delay));
+            bench.state.source = Source::Nothing;
+            bench.update_until("rest", |b| !b.inspector.is_busy(&b.state));
+            bench.update();
+            assert!(bench.inspector.report().is_none(), "after {delay} ms");
+            assert!(bench.inspector.survey().is_none());
+        }
+    }
+
+    #[test]
+    fn what_a_closed_model_has_to_say_is_not_heard() {
+        let mut bench = Bench::dataset();
+        bench.state.source = Source::Checkpoint {
+            path: "/nonexistent/a".into(),
+        };
+        bench.update();
+        bench.state.source = Source::Nothing;
+        for _ in 0..50 {
+            bench.update();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let told = |c: &Command| matches!(c, Command::Notify(_));
+        assert!(!bench.sent.iter().any(told), "{:?}", bench.sent);
+    }
+
+    #[test]
+    fn another_model_on_the_same_dataset_does_not_inherit_the_look() {
+        let mut bench = Bench::dataset();
+        bench.state.source = Source::Checkpoint {
+            path: "/nonexistent/a".into(),
+        };
+        bench.update_until("an error", |b| {
+            matches!(b.inspector.look_state(), LookState::Failed(_))
+        });
+        // As if the model had been there.
+        let reply = bench.inspector.capture.clone().unwrap();
+        bench.inspector.capture = Some(CaptureReply {
+            result: Ok(Arc::new(fake::fake_capture(0, 0))),
+            ..reply
+        });
+        bench.update();
+        assert!(bench.inspector.look().is_some());
+        bench.state.source = Source::Checkpoint {
+            path: "/nonexistent/b".into(),
+        };
+        bench.update();
+        assert!(bench.inspector.look().is_none());
+    }
+
+    #[test]
+    fn attention_is_shown_over_the_frame_it_was_captured_on() {
+        let mut bench = Bench::dataset();
+        let data: SharedDataset = Arc::new(fake::FakeDataset::new(4, 24));
+        let open = bench.state.dataset.as_mut().unwrap();
+        open.episodes = vec![None; 4];
+        open.data = data;
+        let captures = [(2, 5), (2, 9), (3, 9)].map(|(e, s)| fake::fake_capture(e, s));
+        bench.state.source = Source::Captures {
+            path: "probes.safetensors".into(),
+            captures: Arc::new(OpenCaptures::new(captures.to_vec())),
+        };
+        // The first capture is not of the first step of any episode.
+        bench.update();
+        assert!(bench.inspector.look().is_none());
+        assert!(
+            matches!(bench.inspector.look_state(), LookState::Failed(why) if why.contains("no capture of episode 0"))
+        );
+        for (episode, step) in [(3, 9), (2, 9), (2, 5)] {
+            (bench.state.cursor.episode, bench.state.cursor.step) = (episode, step);
+            bench.update();
+            let capture = &bench.inspector.look().unwrap().inputs.capture;
+            assert_eq!(capture.step, step as u64);
+            assert_eq!(capture.source, format!("episode {episode}"));
+        }
+        let survey = bench.inspector.survey().unwrap();
+        let places: Vec<_> = survey.frames.iter().map(|f| (f.episode, f.step)).collect();
+        assert_eq!(places, vec![(2, 5), (2, 9), (3, 9)]);
     }
 }

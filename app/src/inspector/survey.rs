@@ -1,6 +1,7 @@
 //! The sample of a dataset that dataset-wide numbers are measured on.
 
-use episode::Dataset;
+use crate::capture_file::OpenCaptures;
+use episode::{Dataset, DatasetInfo};
 use grounding::{Capture, Rect};
 use std::sync::Arc;
 
@@ -108,26 +109,39 @@ impl Survey {
     /// A survey ends early once its captures take this much memory.
     pub const MAX_BYTES: usize = 1 << 30;
 
-    /// A survey of the captures of a file: up to `frames` of them at equal distances.
-    ///
-    /// Captures of different sources (episodes) belong in turn to the two halves. When all come from one source the
-    /// first half of them is for tuning and the second is held out.
+    /// A survey of captures alone, see [`Survey::of_file`].
     pub fn of_captures(captures: &[Capture], frames: usize) -> Self {
-        let taken = captures.len().min(frames);
-        let chosen: Vec<usize> = (0..taken).map(|i| i * captures.len() / taken).collect();
-        let mut sources: Vec<&str> = captures.iter().map(|c| c.source.as_str()).collect();
-        sources.sort_unstable();
-        sources.dedup();
+        Self::of_file(&OpenCaptures::new(captures.to_vec()), None, frames)
+    }
+
+    /// A survey of the captures of a file: up to `frames` of them at equal distances. Where a dataset is open, only
+    /// those that are known to be of one of its frames; without one, a capture's place is that in the file.
+    ///
+    /// Captures of different episodes belong in turn to the two halves. When all are of one episode the first half of
+    /// them is for tuning and the second is held out.
+    pub fn of_file(file: &OpenCaptures, data: Option<&DatasetInfo>, frames: usize) -> Self {
+        let place = |index| match data {
+            Some(data) => file.place(data, index).map(|(e, s)| (index, e, s)),
+            None => Some((index, 0, index)),
+        };
+        let places: Vec<(usize, usize, usize)> = (0..file.len()).filter_map(place).collect();
+        let taken = places.len().min(frames);
+        let chosen = (0..taken).filter_map(|i| places.get(i * places.len() / taken));
+        let mut groups: Vec<&str> = places.iter().map(|(i, ..)| file.group(*i)).collect();
+        groups.sort_unstable();
+        groups.dedup();
         let mut bytes = 0;
         let mut survey = Self {
             planned: taken,
             frames: Vec::with_capacity(taken),
         };
-        for (rank, index) in chosen.into_iter().enumerate() {
-            let capture = &captures[index];
-            let group = match sources.len() {
+        for (rank, &(index, episode, step)) in chosen.enumerate() {
+            let Some(capture) = file.captures().get(index) else {
+                continue;
+            };
+            let group = match groups.len() {
                 0 | 1 => usize::from(rank >= taken.div_ceil(2)),
-                _ => sources.binary_search(&capture.source.as_str()).unwrap_or(0),
+                _ => groups.binary_search(&file.group(index)).unwrap_or(0),
             };
             let split = if group % 2 == 0 {
                 Split::Tune
@@ -139,12 +153,11 @@ impl Survey {
                 break;
             }
             survey.frames.push(SurveyFrame {
-                episode: 0,
-                step: index,
+                episode,
+                step,
                 split,
                 exact: vec![None; capture.views.len()],
-                // Attention is shared, the small parts are copied.
-                capture: Arc::new(capture.clone()),
+                capture: capture.clone(),
             });
         }
         survey

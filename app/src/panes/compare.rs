@@ -160,6 +160,9 @@ fn pictures_ui(ui: &mut Ui, context: &mut PaneContext<'_>, look: &Look, height: 
 fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
     let tokens = theme::tokens(ui);
     let truth = &look.inputs.truth;
+    // Numbers of the step before are not those of this one; dashes keep their place.
+    let late = context.inspector.look_is_late();
+    let dash = || (RichText::new("–").monospace(), String::new());
     let detection = truth.detections.first().map(|d| d.rect);
     let against = |rect: Option<Area>| {
         let gaze = look.gaze.as_ref().ok()?;
@@ -184,13 +187,19 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
     ui.spacing_mut().item_spacing.y = 0.0;
     let name = |text: &str| RichText::new(text).color(tokens.text_weak);
     let plain = |value: &dyn Fn(&FrameMetrics) -> String| -> Vec<(RichText, String)> {
-        let cell = |m| (RichText::new(value(m)).monospace(), String::new());
+        let cell = |m| match late {
+            true => dash(),
+            false => (RichText::new(value(m)).monospace(), String::new()),
+        };
         columns.iter().map(|(_, m)| cell(m)).collect()
     };
     let hit = |value: fn(&FrameMetrics) -> bool| -> Vec<(RichText, String)> {
         columns
             .iter()
-            .map(|(_, m)| (hit_text(value(m), tokens), String::new()))
+            .map(|(_, m)| match late {
+                true => dash(),
+                false => (hit_text(value(m), tokens), String::new()),
+            })
             .collect()
     };
     let headings: Vec<(RichText, String)> = columns
@@ -258,7 +267,7 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
         "IoU of the box with the patches that hold 60 % of the attention, as in DINO",
         plain(&|m| format!("{:.2}", m.dino_iou)),
     );
-    if let (Some(a), Some(b)) = (detection, truth.target)
+    if let (Some(a), Some(b), false) = (detection, truth.target, late)
         && let Ok(iou) = a.iou(b)
     {
         let text = format!("Detector and exact box agree by IoU {iou:.2}");

@@ -89,7 +89,7 @@ fn attention_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
             ui.add(egui::Label::new(name(path)).truncate())
                 .on_hover_text(path.display().to_string());
             widgets::fact(ui, "Steps", grouped(captures.len() as u64));
-            if let Some(capture) = captures.first() {
+            if let Some(capture) = captures.captures().first() {
                 widgets::fact(ui, "Model", capture.model_id.clone());
             }
         }

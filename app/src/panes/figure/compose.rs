@@ -62,11 +62,14 @@ pub(super) fn recipe(state: &WorkbenchState, inspector: &Inspector) -> anyhow::R
 /// The frame under the cursor.
 ///
 /// # Errors
-/// When nothing is open.
+/// When nothing is open, or the capture file has no capture of this frame.
 pub(super) fn frame(state: &WorkbenchState) -> anyhow::Result<Frame> {
     let cursor = state.cursor;
     let captures = state.source.captures();
-    let capture = captures.map(|_| cursor.step);
+    let capture = state
+        .capture_index()
+        .transpose()
+        .map_err(anyhow::Error::msg)?;
     match &state.dataset {
         Some(dataset) => {
             let cameras = &dataset.data.info().cameras;
@@ -84,7 +87,7 @@ pub(super) fn frame(state: &WorkbenchState) -> anyhow::Result<Frame> {
         }
         None => {
             let found = captures
-                .and_then(|c| c.get(cursor.step))
+                .and_then(|c| c.captures().get(cursor.step))
                 .context("open a dataset or a capture first")?;
             let camera = found
                 .views

@@ -1,0 +1,274 @@
+//! The captures of a file, and which frames of a dataset they are of.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::bail;
+use episode::DatasetInfo;
+use grounding::{Capture, attncap};
+
+/// Bytes of captures that are read from one file; a longer one is shown up to there.
+const BUDGET: usize = 4 << 30;
+
+/// An opened capture file.
+#[derive(Debug)]
+pub struct OpenCaptures {
+    captures: Vec<Arc<Capture>>,
+    /// One per capture.
+    origins: Vec<Origin>,
+    /// Whether captures that name no episode can only be of one.
+    one_nameless: bool,
+    /// Captures in the file, also those that were not read.
+    total: usize,
+}
+
+/// What a capture says about where it was made.
+#[derive(Debug, PartialEq, Eq)]
+struct Origin {
+    /// Name of the dataset, where it is certain to be one.
+    dataset: Option<String>,
+    /// Index of the episode.
+    episode: Option<usize>,
+    /// The same for all captures of one episode.
+    group: String,
+}
+
+impl Origin {
+    /// Reads [`Capture::source`]: `NAME, episode 3` and `NAME episode 3 step 14` are what this program writes; others
+    /// write what they like, so that only the number after "episode" is taken from it.
+    fn of(capture: &Capture) -> Self {
+        let source = capture.source.as_str();
+        let lower = source.to_ascii_lowercase();
+        let found = lower.rmatch_indices("episode").find_map(|(start, word)| {
+            let after = start + word.len();
+            let gap = lower.get(after..)?.find(|c: char| !" _-#:=".contains(c))?;
+            let digits = after + gap;
+            let end = lower
+                .get(digits..)?
+                .find(|c: char| !c.is_ascii_digit())
+                .map_or(lower.len(), |length| digits + length);
+            let number = lower.get(digits..end)?.parse().ok()?;
+            Some((start, end, number))
+        });
+        let Some((start, end, number)) = found else {
+            return Self {
+                dataset: None,
+                episode: None,
+                group: source.to_owned(),
+            };
+        };
+        let (name, rest) = (source.get(..start), source.get(end..));
+        let name = name.unwrap_or_default().trim_end_matches([' ', ',']);
+        let is_probe = rest.is_some_and(|rest| rest == format!(" step {}", capture.step));
+        let is_name = name.starts_with("tabletop:") || (is_probe && !name.is_empty());
+        Self {
+            dataset: is_name.then(|| name.to_owned()),
+            episode: Some(number),
+            group: source.get(..end).unwrap_or(source).to_owned(),
+        }
+    }
+
+    fn may_be_of(&self, data: &DatasetInfo) -> bool {
+        self.dataset.as_ref().is_none_or(|name| *name == data.name)
+    }
+}
+
+impl OpenCaptures {
+    /// Captures in memory.
+    pub fn new(captures: Vec<Capture>) -> Self {
+        let origins: Vec<Origin> = captures.iter().map(Origin::of).collect();
+        let mut nameless = origins
+            .iter()
+            .filter(|o| o.episode.is_none())
+            .map(|o| &o.group);
+        let first = nameless.next();
+        Self {
+            one_nameless: nameless.all(|group| Some(group) == first),
+            total: captures.len(),
+            origins,
+            captures: captures.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    /// Reads a file, up to a few gigabytes of it.
+    ///
+    /// # Errors
+    /// When it is no capture file, is empty, or `cancel` is set.
+    pub fn read(path: &Path, cancel: &AtomicBool) -> anyhow::Result<Self> {
+        let file = attncap::CaptureFile::open(path)?;
+        if file.is_empty() {
+            bail!("the capture has no steps: {}", path.display());
+        }
+        let (mut captures, mut bytes) = (Vec::new(), 0);
+        for index in 0..file.len() {
+            if cancel.load(Ordering::Relaxed) {
+                bail!("cancelled");
+            }
+            let capture = file.capture(index)?;
+            bytes += crate::inspector::capture_bytes(&capture);
+            captures.push(capture);
+            if bytes > BUDGET {
+                break;
+            }
+        }
+        Ok(Self {
+            total: file.len(),
+            ..Self::new(captures)
+        })
+    }
+
+    /// What is to be said about the file: that it is too long, or does not say where it belongs.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.total > self.len() {
+            warnings.push(format!(
+                "The capture file is shown up to step {} of {}: more would not fit into memory",
+                self.len(),
+                self.total
+            ));
+        }
+        warnings
+    }
+
+    /// Number of captures.
+    pub fn len(&self) -> usize {
+        self.captures.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.captures.is_empty()
+    }
+
+    /// All captures in the order of the file.
+    pub fn captures(&self) -> &[Arc<Capture>] {
+        &self.captures
+    }
+
+    /// A name that all captures of one episode share.
+    pub fn group(&self, index: usize) -> &str {
+        self.origins.get(index).map_or("", |o| o.group.as_str())
+    }
+
+    /// The capture of a frame of a dataset.
+    ///
+    /// # Errors
+    /// When there is none, in words for people.
+    pub fn index_of(
+        &self,
+        data: &DatasetInfo,
+        episode: usize,
+        step: usize,
+    ) -> Result<usize, String> {
+        let fits = |(capture, origin): (&Arc<Capture>, &Origin)| {
+            usize::try_from(capture.step) == Ok(step)
+                && origin.may_be_of(data)
+                && origin.episode.map_or(self.one_nameless, |e| e == episode)
+        };
+        let mut all = self.captures.iter().zip(&self.origins);
+        if let Some(index) = all.position(fits) {
+            return Ok(index);
+        }
+        let mine = || self.origins.iter().filter(|o| o.may_be_of(data));
+        if let (None, Some(Some(name))) = (
+            mine().next(),
+            self.origins.first().map(|o| o.dataset.as_ref()),
+        ) {
+            return Err(format!(
+                "The captures are of {name}, the open dataset is {}",
+                data.name
+            ));
+        }
+        if !self.one_nameless && mine().all(|o| o.episode.is_none()) {
+            return Err("The captures do not say which episode they are of".to_owned());
+        }
+        let other = (0..self.len()).find_map(|index| self.place(data, index));
+        Err(match other {
+            Some((e, s)) => format!(
+                "The file has no capture of episode {episode}, step {}; it begins with episode {e}, step {}",
+                step + 1,
+                s + 1
+            ),
+            None => format!("The file has no capture of step {}", step + 1),
+        })
+    }
+
+    /// The frame of a dataset that a capture is of, as episode and step; none when it does not say.
+    pub fn place(&self, data: &DatasetInfo, index: usize) -> Option<(usize, usize)> {
+        let (capture, origin) = (self.captures.get(index)?, self.origins.get(index)?);
+        let alone = (self.one_nameless && data.episodes == 1).then_some(0);
+        let episode = origin.episode.or(alone)?;
+        let fits = origin.may_be_of(data) && episode < data.episodes;
+        Some((episode, usize::try_from(capture.step).ok()?)).filter(|_| fits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests"
+    )]
+
+    use super::*;
+    use crate::inspector::fake::{FakeDataset, fake_capture};
+    use episode::Dataset as _;
+
+    fn file(sources: &[(&str, usize)]) -> OpenCaptures {
+        let of = |(source, step): &(&str, usize)| {
+            let mut capture = fake_capture(0, *step);
+            capture.source = (*source).to_owned();
+            capture
+        };
+        OpenCaptures::new(sources.iter().map(of).collect())
+    }
+
+    #[test]
+    fn a_capture_belongs_to_the_frame_it_names() {
+        let data = FakeDataset::new(4, 9);
+        let info = data.info();
+        // As probes, as our own captures, as others write them.
+        let open = file(&[
+            ("fake episode 2 step 5", 5),
+            ("fake, episode 3", 5),
+            ("videos/Episode_000001.mp4", 7),
+        ]);
+        assert_eq!(open.index_of(info, 2, 5), Ok(0));
+        assert_eq!(open.index_of(info, 3, 5), Ok(1));
+        assert_eq!(open.index_of(info, 1, 7), Ok(2));
+        assert_eq!(open.place(info, 0), Some((2, 5)));
+        let why = open.index_of(info, 0, 5).unwrap_err();
+        assert!(why.contains("episode 0, step 6"), "{why}");
+        assert_eq!(open.group(0), "fake episode 2");
+    }
+
+    #[test]
+    fn a_capture_of_another_dataset_is_not_shown_over_this_one() {
+        let data = FakeDataset::new(4, 9);
+        let spec = "tabletop:object?episodes=60&env=A";
+        for source in [
+            format!("{spec} episode 2 step 5"),
+            format!("{spec}, episode 2"),
+            "demo episode 2 step 5".to_owned(),
+        ] {
+            let open = file(&[(&source, 5)]);
+            let why = open.index_of(data.info(), 2, 5).unwrap_err();
+            assert!(why.contains("the open dataset is fake"), "{why}");
+            assert_eq!(open.place(data.info(), 0), None);
+        }
+    }
+
+    #[test]
+    fn without_an_episode_the_step_decides_where_that_is_clear() {
+        let (one, many) = (FakeDataset::new(1, 9), FakeDataset::new(4, 9));
+        let open = file(&[("robot.mp4", 0), ("robot.mp4", 3)]);
+        assert_eq!(open.index_of(many.info(), 2, 3), Ok(1));
+        assert_eq!(open.place(many.info(), 1), None);
+        assert_eq!(open.place(one.info(), 1), Some((0, 3)));
+        let open = file(&[("a.mp4", 3), ("b.mp4", 3)]);
+        assert!(open.index_of(one.info(), 0, 3).is_err());
+    }
+}
