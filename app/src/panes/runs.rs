@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use grounding::HeadSelection;
+
 use egui::{Align, Color32, Layout, RichText, Role, Sense, Ui, Vec2, WidgetInfo};
 use egui_plot::{Line, Plot, PlotPoints, Points, VLine};
 use training::{MetricRow, RunRequest, RunSpec, RunSummary, RunView, State};
@@ -334,6 +336,9 @@ fn curve_ui(
     });
 }
 
+/// The variant whose mask is what the selected heads look at.
+const SELECTED: &str = "mae:selected";
+
 /// The variants of the study that this version trains.
 const ARMS: [(&str, &str, &str); 3] = [
     (
@@ -347,7 +352,7 @@ const ARMS: [(&str, &str, &str); 3] = [
         "Reconstructs patches drawn at random",
     ),
     (
-        "mae:selected",
+        SELECTED,
         "MAE, selected heads",
         "Reconstructs the patches that the selected heads look at",
     ),
@@ -359,6 +364,8 @@ struct Form {
     /// Cameras of the open dataset, ticked or not; the trainer chooses when none is ticked.
     cameras: Vec<(String, bool)>,
     arms: [bool; ARMS.len()],
+    /// Whether heads are chosen by the thresholds of this window.
+    as_tuned: bool,
     size: model::Size,
     steps: u64,
     batch: usize,
@@ -386,6 +393,7 @@ impl Form {
                 .map_or_else(|| GENERATED.to_owned(), |dataset| dataset.origin.clone()),
             cameras: camera_choices(state),
             arms: [false, false, true],
+            as_tuned: true,
             size: model::Size::Nano,
             steps: defaults.steps,
             batch: defaults.batch,
@@ -394,6 +402,12 @@ impl Form {
             folder: folder.to_string_lossy().into_owned(),
             start: true,
         }
+    }
+
+    /// Whether a ticked variant trains on what the selected heads look at.
+    fn looks_at_heads(&self) -> bool {
+        let ticked = ARMS.iter().zip(self.arms).filter(|(_, ticked)| *ticked);
+        ticked.into_iter().any(|((arm, ..), _)| *arm == SELECTED)
     }
 
     fn show(&mut self, ctx: &egui::Context, context: &mut PaneContext<'_>) {
@@ -405,12 +419,12 @@ impl Form {
                 ui.add_space(2.0 * SPACE);
                 self.fields_ui(ui, context.state);
                 ui.add_space(3.0 * SPACE);
-                let plan = self.plan();
+                let plan = self.plan(&context.state.settings.selection);
                 match &plan {
                     Ok(runs) => {
                         let text = match runs.len() {
-                            1 => format!("One run goes to {}", runs[0].1.display()),
-                            n => format!("{n} runs go to {}", self.folder),
+                            1 => format!("One run goes to a new folder in {}", self.folder.trim()),
+                            n => format!("{n} runs go to new folders in {}", self.folder.trim()),
                         };
                         ui.add(egui::Label::new(RichText::new(text).weak()).wrap());
                     }
@@ -421,12 +435,14 @@ impl Form {
                 }
                 ui.add_space(SPACE);
                 ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
+                    let creating = context.state.creating_runs;
                     let label = match &plan {
+                        _ if creating => "Creating…".to_owned(),
                         Ok(runs) if runs.len() > 1 => format!("Create {} runs", runs.len()),
                         _ => "Create run".to_owned(),
                     };
                     if ui
-                        .add_enabled(plan.is_ok(), egui::Button::new(label))
+                        .add_enabled(plan.is_ok() && !creating, egui::Button::new(label))
                         .clicked()
                         && let Ok(runs) = plan
                     {
@@ -494,6 +510,19 @@ impl Form {
                 });
                 ui.end_row();
 
+                if self.looks_at_heads() {
+                    ui.label("Heads");
+                    if state.settings.selection == HeadSelection::default() {
+                        ui.label(RichText::new("by the default thresholds").weak());
+                    } else {
+                        ui.checkbox(&mut self.as_tuned, "As tuned in this window")
+                            .on_hover_text(
+                                "The thresholds that the sliders stand at; otherwise the default ones",
+                            );
+                    }
+                    ui.end_row();
+                }
+
                 let label = ui.label("Size");
                 egui::ComboBox::from_id_salt("size")
                     .selected_text(self.size.name())
@@ -557,13 +586,16 @@ impl Form {
 
                 ui.label("");
                 ui.checkbox(&mut self.start, "Start at once")
-                    .on_hover_text("Otherwise the runs wait until you start them");
+                    .on_hover_text(
+                        "Several runs are started one after the other, as long as this window is open. Otherwise they \
+                         wait until you start them",
+                    );
                 ui.end_row();
             });
     }
 
     /// The runs that the form asks for, or why it asks for none.
-    fn plan(&self) -> Result<Vec<(RunSpec, PathBuf)>, String> {
+    fn plan(&self, tuned: &HeadSelection) -> Result<Vec<(RunSpec, PathBuf)>, String> {
         if self.data.trim().is_empty() {
             return Err("Say what data to train on".to_owned());
         }
@@ -592,14 +624,14 @@ impl Form {
                 let mut spec = RunSpec::from_request(&request)
                     .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
                 spec.schedule.batch = self.batch;
+                spec.pin_every = pin_every(&spec);
+                if self.as_tuned && *objective == SELECTED && *tuned != HeadSelection::default() {
+                    spec = spec.with_selection(tuned);
+                }
                 spec.check().map_err(|error| error.to_string())?;
-                let taken: Vec<PathBuf> = runs.iter().map(|(_, path)| path.clone()).collect();
-                let path = crate::runs::free_path(
-                    Path::new(self.folder.trim()),
-                    &crate::runs::folder_name(&spec.name),
-                    &taken,
-                );
-                runs.push((spec, path));
+                // Whether such a folder is there already is seen when it is made.
+                let name = crate::runs::folder_name(&spec.name);
+                runs.push((spec, Path::new(self.folder.trim()).join(name)));
             }
         }
         if runs.is_empty() {
@@ -608,6 +640,14 @@ impl Form {
             Ok(runs)
         }
     }
+}
+
+/// Pins about this many checkpoints, so that training time can be scrubbed when the run is over.
+const PINS: u64 = 10;
+
+fn pin_every(spec: &RunSpec) -> u64 {
+    let every = spec.checkpoint_every.max(1);
+    (spec.schedule.steps / PINS).div_ceil(every).max(1) * every
 }
 
 fn camera_choices(state: &WorkbenchState) -> Vec<(String, bool)> {
@@ -670,6 +710,42 @@ mod tests {
     )]
 
     use super::*;
+
+    fn state() -> WorkbenchState {
+        let jobs = crate::jobs::Jobs::new(egui::Context::default());
+        WorkbenchState::new(jobs, model::DeviceChoice::Cpu)
+    }
+
+    #[test]
+    fn heads_are_trained_as_they_were_tuned() {
+        let mut form = Form::new(&state());
+        form.arms = [false, true, true];
+        let tuned = HeadSelection {
+            k: 7,
+            ..HeadSelection::default()
+        };
+        let heads = |form: &Form| -> Vec<usize> {
+            let runs = form.plan(&tuned).unwrap();
+            runs.iter().map(|(s, _)| s.selection().unwrap().k).collect()
+        };
+        let usual = HeadSelection::default().k;
+        assert!(form.looks_at_heads());
+        assert_eq!(heads(&form), [usual, 7], "only what looks at heads");
+        form.as_tuned = false;
+        assert_eq!(heads(&form), [usual, usual]);
+    }
+
+    #[test]
+    fn about_ten_checkpoints_stay() {
+        let mut form = Form::new(&state());
+        for steps in [10, 600, 5000, 20_000, 123_456] {
+            form.steps = steps;
+            let (spec, _) = form.plan(&HeadSelection::default()).unwrap().remove(0);
+            assert_eq!(spec.pin_every % spec.checkpoint_every, 0);
+            let pinned = steps / spec.pin_every;
+            assert!((5..=10).contains(&pinned), "{pinned} of {steps} steps");
+        }
+    }
 
     #[test]
     fn seeds_as_people_write_them() {
