@@ -180,7 +180,7 @@ fn a_session_comes_back_as_it_was() {
     send(&mut harness, Command::ToggleBoxes);
     send(&mut harness, Command::SaveSessionTo(path.clone()));
     let saved = harness.state().session();
-    assert!(path.is_file());
+    wait(&mut harness, "the file", |_| path.is_file());
 
     let mut again = window(Options {
         open: Some(path.to_string_lossy().into_owned()),
