@@ -61,7 +61,7 @@ impl Origin {
         let (name, rest) = (source.get(..start), source.get(end..));
         let name = name.unwrap_or_default().trim_end_matches([' ', ',']);
         let is_probe = rest.is_some_and(|rest| rest == format!(" step {}", capture.step));
-        let is_name = name.starts_with("tabletop:") || (is_probe && !name.is_empty());
+        let is_name = episode::is_specification(name) || (is_probe && !name.is_empty());
         Self {
             dataset: is_name.then(|| name.to_owned()),
             episode: Some(number),
@@ -118,7 +118,7 @@ impl OpenCaptures {
         })
     }
 
-    /// What is to be said about the file: that it is too long, or does not say where it belongs.
+    /// What is to be said about the file: that it is too long.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.total > self.len() {

@@ -144,7 +144,7 @@ fn path_ui(ui: &mut egui::Ui, ask: &Ask, text: &mut String, commands: &mut Vec<C
         let cancelled = ui.button("Cancel").clicked();
         if (go || enter) && !trimmed.is_empty() {
             commands.push(match ask {
-                Ask::Anything if crate::opening::is_specification(&trimmed) => {
+                Ask::Anything if episode::is_specification(&trimmed) => {
                     Command::OpenSpecification(trimmed)
                 }
                 _ => ask.command(expand_home(&trimmed)),

@@ -81,11 +81,6 @@ pub struct DatasetWithBoxes {
     pub boxes_error: Option<anyhow::Error>,
 }
 
-/// Whether the text names generated data rather than a path.
-pub fn is_specification(text: &str) -> bool {
-    text.starts_with("tabletop:")
-}
-
 /// Looks at a path without reading much of it.
 ///
 /// # Errors
@@ -195,7 +190,7 @@ pub fn open_dataset(origin: &str) -> anyhow::Result<DatasetWithBoxes> {
     let mut boxes_error = None;
     // The named folder may be one around the dataset's own.
     let folders = [Path::new(origin), data.info().path.as_path()];
-    let boxes_beside = (!is_specification(origin))
+    let boxes_beside = (!episode::is_specification(origin))
         .then(|| folders.into_iter().find_map(BoxFile::beside))
         .flatten();
     if let Some(path) = &boxes_beside {

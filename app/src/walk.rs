@@ -74,7 +74,7 @@ impl Scene {
 fn script(open: Option<&str>, run: &Path) -> anyhow::Result<Vec<Scene>> {
     use Command as C;
     let open = match open {
-        Some(text) if crate::opening::is_specification(text) => {
+        Some(text) if episode::is_specification(text) => {
             Some(C::OpenSpecification(text.to_owned()))
         }
         Some(path) => Some(C::OpenPath(path.into())),

@@ -324,9 +324,7 @@ fn below_ui(ui: &mut Ui, recent: &[Recent], state: &WorkbenchState, commands: &m
                         .on_hover_text(&item.origin);
                     if link.clicked() {
                         commands.push(match item.kind {
-                            RecentKind::Dataset
-                                if crate::opening::is_specification(&item.origin) =>
-                            {
+                            RecentKind::Dataset if episode::is_specification(&item.origin) => {
                                 Command::OpenSpecification(item.origin.clone())
                             }
                             _ => Command::OpenPath(PathBuf::from(&item.origin)),

@@ -199,7 +199,7 @@ impl Workbench {
         if let Some(open) = open {
             this.send(match open.as_str() {
                 DEMO => Command::OpenDemo,
-                text if opening::is_specification(text) => Command::OpenSpecification(open),
+                text if episode::is_specification(text) => Command::OpenSpecification(open),
                 _ => Command::OpenPath(open.into()),
             });
         }

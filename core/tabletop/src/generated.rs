@@ -4,7 +4,8 @@ use crate::task::Suite;
 use crate::trace::{Source, Trace};
 use crate::{ACTION_NAMES, CAMERAS, Difficulty, Error, FPS, Noise, Result, STATE_NAMES};
 use episode::{
-    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SharedDataset, Signals,
+    CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SPECIFICATION_PREFIX,
+    SharedDataset, Signals, is_specification,
 };
 use parking_lot::Mutex;
 use rayon::prelude::*;
@@ -14,14 +15,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-const SCHEME: &str = "tabletop:";
 const MOST_EPISODES: usize = 200_000;
 /// About 4 KB each.
 const TRACES_KEPT: usize = 16_384;
 
 /// Opens a dataset: an address that starts with `tabletop:` is made on demand, anything else is a path.
 pub fn open(spec: &str) -> Result<SharedDataset> {
-    if spec.starts_with(SCHEME) {
+    if is_specification(spec) {
         Ok(Arc::new(Generated::parse(spec)?))
     } else {
         Ok(episode::open(Path::new(spec))?)
@@ -67,7 +67,7 @@ impl fmt::Display for Recipe {
         }
         write!(
             f,
-            "{SCHEME}{}?episodes={}&env={}&seed={}&noise={}",
+            "{SPECIFICATION_PREFIX}{}?episodes={}&env={}&seed={}&noise={}",
             join(self.suites.iter()),
             self.episodes,
             join(self.environments.iter()),
@@ -86,8 +86,8 @@ impl FromStr for Recipe {
             spec: spec.to_owned(),
         };
         let rest = spec
-            .strip_prefix(SCHEME)
-            .ok_or_else(|| bad(format!("does not start with {SCHEME}")))?;
+            .strip_prefix(SPECIFICATION_PREFIX)
+            .ok_or_else(|| bad(format!("does not start with {SPECIFICATION_PREFIX}")))?;
         let (suites, settings) = rest.split_once('?').unwrap_or((rest, ""));
         let mut recipe = Self::default();
         if !suites.is_empty() {

@@ -519,7 +519,7 @@ impl Document for RunSpec {
 
 /// Paths in `run.ron` are absolute, because a trainer may be started from another folder.
 fn absolute(source: &str) -> String {
-    if source.starts_with("tabletop:") {
+    if episode::is_specification(source) {
         return source.to_owned();
     }
     std::path::absolute(Path::new(source))

@@ -107,7 +107,7 @@ pub(super) fn frame(state: &WorkbenchState) -> anyhow::Result<Frame> {
 
 /// A dataset's path from the root, so that the recipe can be kept anywhere; specifications stay as they are.
 pub(super) fn origin(origin: &str) -> String {
-    if origin.starts_with("tabletop:") {
+    if episode::is_specification(origin) {
         return origin.to_owned();
     }
     absolute(Path::new(origin)).to_string_lossy().into_owned()
