@@ -12,8 +12,6 @@ pub struct Demo {
     pub recording: PathBuf,
     /// A small model trained on such recordings; none when only the recording ships.
     pub model: Option<PathBuf>,
-    /// A picture of it for the welcome screen.
-    pub picture: Option<PathBuf>,
 }
 
 /// The folder of assets: `GAZELAB_ASSETS`, or `assets` beside the executable or above it, or in the source tree.
@@ -43,7 +41,6 @@ pub fn demo() -> Option<Demo> {
     Some(Demo {
         recording: existing(dir.join("recording"))?,
         model: existing(dir.join("model")),
-        picture: existing(dir.join("picture.png")),
     })
 }
 
