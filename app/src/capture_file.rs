@@ -206,13 +206,6 @@ impl OpenCaptures {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use crate::inspector::fake::{FakeDataset, fake_capture};
     use episode::Dataset as _;

@@ -309,13 +309,6 @@ pub fn sem_text(metrics: &grounding::DatasetMetrics, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use grounding::{CaptureParts, Grid, Key, Query, TokenRole, View, attncap};
 

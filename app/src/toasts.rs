@@ -237,13 +237,6 @@ fn toast_ui(ui: &mut egui::Ui, index: usize, toast: &mut Toast) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     #[test]

@@ -60,13 +60,6 @@ pub fn log_panics() {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use std::time::Duration;
 

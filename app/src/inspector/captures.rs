@@ -622,13 +622,6 @@ fn observe(
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::super::fake::{FakeDataset, fake_capture};
     use super::*;
     use crate::jobs::Jobs;

@@ -290,13 +290,6 @@ fn cost(state: &FrameState) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::super::fake::FakeDataset;
     use super::*;
 

@@ -78,13 +78,6 @@ impl<T> Latest<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use std::sync::Arc;
     use std::time::Duration;

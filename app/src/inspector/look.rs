@@ -258,13 +258,6 @@ fn text(error: grounding::Error) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::super::fake::{GRID, fake_capture, peak};
     use super::*;
 

@@ -676,13 +676,6 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::super::fake::{GRID, fake_capture, peak};
     use super::super::survey::SurveyFrame;
     use super::*;

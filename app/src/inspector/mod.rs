@@ -849,13 +849,6 @@ impl Drop for Looks {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::fake::Bench;
     use super::*;
     use grounding::{Budget, MaskRule};

@@ -171,13 +171,6 @@ impl Survey {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::super::fake::{FakeDataset, fake_capture};
     use super::*;
     use std::collections::HashSet;

@@ -86,13 +86,6 @@ pub fn mask_rect(mask: &PixelMask) -> Option<Rect> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     #[test]

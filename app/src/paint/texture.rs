@@ -172,13 +172,6 @@ fn frame_image(image: &Image) -> ColorImage {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     #[test]

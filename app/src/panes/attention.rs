@@ -414,13 +414,6 @@ pub(super) fn overlay_toggles_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use crate::inspector::fake::fake_capture;
 

@@ -450,13 +450,6 @@ fn row_ui(
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use crate::inspector::fake::Bench;
     use crate::theme;

@@ -540,13 +540,6 @@ fn facts_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     #[test]

@@ -222,13 +222,6 @@ fn node_of(tiles: &Tiles<PaneKind>, id: TileId, depth: usize) -> Option<Node> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     #[test]

@@ -702,13 +702,6 @@ fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     fn state() -> WorkbenchState {

@@ -106,12 +106,6 @@ impl Footprint for crate::Signals {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
     use crate::Image;
 

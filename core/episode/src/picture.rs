@@ -164,12 +164,6 @@ pub(crate) fn encode_png(image: &Image) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
     use image::codecs::jpeg::JpegEncoder;
 

@@ -52,12 +52,6 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
 
     fn interval(successes: usize, attempts: usize) -> [f64; 2] {

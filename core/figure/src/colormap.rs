@@ -134,13 +134,6 @@ pub mod okabe_ito {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     /// CIE relative luminance of an sRGB colour.

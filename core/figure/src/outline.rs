@@ -82,13 +82,6 @@ fn trace(leaving: &mut [u8], stride: usize, start: usize) -> Vec<Vertex> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     fn parse(rows: &[&str]) -> (usize, usize, Vec<bool>) {

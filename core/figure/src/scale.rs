@@ -122,13 +122,6 @@ fn minus(number: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
 
     fn labels(scale: ValueScale, most: usize) -> Vec<String> {

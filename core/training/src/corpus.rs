@@ -290,12 +290,6 @@ fn spread(range: &Range<usize>, amount: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
 
     #[test]

@@ -239,12 +239,6 @@ pub(crate) fn prune(run: &RunDir, keep: usize) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use std::sync::Arc;
 
     use model::DeviceChoice;

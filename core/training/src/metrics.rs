@@ -180,12 +180,6 @@ fn kept_bytes(bytes: &[u8], step: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
 
     fn row(step: u64) -> MetricRow {

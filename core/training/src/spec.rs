@@ -528,12 +528,6 @@ fn absolute(source: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use std::sync::Arc;
 
     use super::*;

@@ -355,12 +355,6 @@ impl Notifier {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
     use crate::spec::RunRequest;
 

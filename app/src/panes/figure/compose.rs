@@ -251,13 +251,6 @@ pub(super) fn remove_arm(recipe: &mut Recipe, index: usize) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use super::*;
     use crate::inspector::fake::Bench;
 

@@ -301,13 +301,6 @@ fn draw(
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
-
     use std::time::Duration;
 
     use figure::{Column, Frame};

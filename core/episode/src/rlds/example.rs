@@ -347,12 +347,6 @@ impl<'a> Wire<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::super::encode;
     use super::*;
 

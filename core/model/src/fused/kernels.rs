@@ -310,12 +310,6 @@ simd! {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )]
     use super::*;
 
     /// erf by its Taylor series in f64, exact to the last digits for |x| < 5.
