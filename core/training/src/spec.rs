@@ -592,7 +592,7 @@ mod tests {
         assert_eq!(config.attention, Attention::Causal);
         assert_eq!(config.cameras[0].patch, 16);
 
-        for unknown in ["model: (bin: 32)", "schedule: (epochs: 3)", "modell: ()"] {
+        for unknown in ["model: (bin: 32)", "schedule: (epochs: 3)", "shape: ()"] {
             let error = read(unknown).unwrap_err().chain().join(": ");
             assert!(error.contains("Unexpected field"), "{unknown}: {error}");
         }
