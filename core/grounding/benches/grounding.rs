@@ -1,6 +1,6 @@
 //! What a slider move costs on the frame in view, and what the dataset-wide numbers cost behind it.
 //!
-//! `cargo bench -p grounding`
+//! `cargo bench -p gazelab-grounding`
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "bench")]
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Prints training steps per second of the `nano` model on the processor: forward, backward and AdamW at
 //! batch 32, two cameras (64×64 and 32×32), made-up frames.
 //!
-//! `cargo run --release -p model --example step_rate [steps] [patch] [objective]`
+//! `cargo run --release -p gazelab-model --example step_rate [steps] [patch] [objective]`
 //!
 //! The processor time beside the rate says what a step costs when other programs share the cores.
 

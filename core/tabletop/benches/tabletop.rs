@@ -1,4 +1,4 @@
-//! Speed of the benchmark: `cargo bench -p tabletop`.
+//! Speed of the benchmark: `cargo bench -p gazelab-tabletop`.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

@@ -1,4 +1,4 @@
-//! Draws what the benchmark looks like: `cargo run --release -p tabletop --example contact_sheet -- sheet.png [SEED]`.
+//! Draws what the benchmark looks like: `cargo run --release -p gazelab-tabletop --example contact_sheet -- sheet.png [SEED]`.
 //!
 //! One row per environment. For each suite: the first frame, then the moment of the grasp with its masks, then the last
 //! frame; below each the gripper camera.

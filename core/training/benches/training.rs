@@ -1,4 +1,4 @@
-//! Speed of the whole training loop, and where its time goes: `cargo bench -p training`.
+//! Speed of the whole training loop, and where its time goes: `cargo bench -p gazelab-training`.
 //!
 //! Prints one line per objective: steps per second of `nano` on generated tabletop data with batch 32, processor time
 //! per step (on a shared machine the steadier number), and the share of time the loop waited for data. The first
