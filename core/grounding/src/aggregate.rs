@@ -68,7 +68,8 @@ impl HeatMap {
 ///
 /// # Errors
 /// [`Error::NoHeads`] for an empty list, [`Error::Option`] for a head that does not exist or an option out of range,
-/// [`Error::NoSinks`] and [`Error::NoBaseline`] when the maps lack what the selection needs.
+/// [`Error::NoSinks`], [`Error::NoBaseline`] and [`Error::NoGeneric`] when the maps lack what the selection needs,
+/// [`Error::EmptyMap`] when the generic prompt looks nowhere.
 pub fn heat_map(maps: &HeadMaps, heads: &[HeadId], selection: &HeadSelection) -> Result<HeatMap> {
     selection.smoothing.validate()?;
     let grid = maps.grid;
@@ -99,6 +100,7 @@ pub fn heat_map(maps: &HeadMaps, heads: &[HeadId], selection: &HeadSelection) ->
             mean.iter_mut().zip(baseline).for_each(|(m, b)| *m -= b);
             mean
         }
+        Aggregate::Relative { layer } => return relative(maps, layer),
     };
     Ok(HeatMap { grid, values })
 }
@@ -134,6 +136,30 @@ fn sum_of_heads(
         add(&mut total, &map);
     }
     Ok(total)
+}
+
+/// One layer relative to the same under a generic prompt.
+fn relative(maps: &HeadMaps, layer: Option<usize>) -> Result<HeatMap> {
+    let generic = maps.generic.as_deref().ok_or(Error::NoGeneric)?;
+    let layer = layer.unwrap_or(maps.n_layers / 2);
+    let patches = maps.grid.len();
+    let Some(generic) = generic.chunks_exact(patches).nth(layer) else {
+        return Err(Error::Option(format!(
+            "layer {layer} does not exist among {} layers",
+            maps.n_layers
+        )));
+    };
+    let mut task = vec![0.0; patches];
+    for head in 0..maps.n_heads {
+        for (t, &weight) in task.iter_mut().zip(maps.head(layer, head)) {
+            *t += f64::from(weight);
+        }
+    }
+    task.iter_mut().for_each(|t| *t /= maps.n_heads as f64);
+    relative_attention(
+        &HeatMap::new(maps.grid, task)?,
+        &HeatMap::new(maps.grid, generic.to_vec())?,
+    )
 }
 
 /// Mean over all layers and heads.

@@ -80,6 +80,27 @@ pub enum Error {
         "mean subtraction needs the mean over the query tokens of the frame; take the maps with `Capture::head_maps_for`"
     )]
     NoBaseline,
+    /// Attention relative to a generic prompt is asked for, but the frame was not seen under one.
+    #[error(
+        "relative attention needs the frame under a generic prompt, which a capture file does not hold; open the model"
+    )]
+    NoGeneric,
+    /// Heads are to be chosen by their change under another instruction, but no frame was seen under one.
+    #[error(
+        "choosing heads by their change needs frames under another instruction, which these captures do not hold; open the \
+         model, or choose heads by entropy"
+    )]
+    NoSwap,
+    /// Heads are to be chosen by boxes, but no frame has one.
+    #[error(
+        "choosing heads by boxes needs boxes, which these frames do not have; open a box file, or choose heads by entropy"
+    )]
+    NoBoxes,
+    /// The forward pass is to be changed, but the attention was recorded.
+    #[error(
+        "the attention of a recorded forward pass cannot be changed; open the model, or take the attention as trained"
+    )]
+    Recorded,
     /// The capture holds no row for the query asked for.
     #[error("the capture holds no attention row for {0}")]
     NoQuery(String),

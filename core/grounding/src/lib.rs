@@ -9,10 +9,12 @@
 mod aggregate;
 pub mod attncap;
 mod capture;
+mod criteria;
 mod elbow;
 mod entropy;
 mod error;
 mod evaluate;
+mod forward;
 mod gaze;
 mod geometry;
 mod maps;
@@ -25,21 +27,25 @@ mod sinks;
 
 pub use aggregate::{HeatMap, heat_map, relative_attention};
 pub use capture::{Capture, CaptureParts, Detection, Key, Query, TokenRole, View, ViewGrid};
+pub use criteria::{box_scores, head_merits, instruction_change};
 pub use elbow::{ElbowOutcome, elbow};
 pub use entropy::{SpatialEntropy, spatial_entropy};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Sample, evaluate, evaluate_scored, score_samples};
+pub use forward::{redistribute_sinks, toward_instruction};
 pub use gaze::{Gaze, gaze};
 pub use geometry::{Grid, Rect};
 pub use maps::{HeadId, HeadMaps, Sinks};
 pub use mask::{Mask, Quantised, mask_from_map};
 pub use metrics::{
-    DatasetMetrics, FrameMetrics, dataset_metrics, frame_metrics, mask_box_iou, paraphrase_iou,
+    DatasetMetrics, FrameMetrics, SwapMetrics, SwapSummary, dataset_metrics, frame_metrics,
+    mask_box_iou, paraphrase_iou,
 };
 pub use score::{HeadScore, SampleScores, Selected, score_heads, select_heads};
 pub use selection::{
-    Aggregate, BaseMask, BottomRow, Budget, Connectivity, Elbow, ElbowMode, ElbowPool, EntropyRule,
-    EntropyTotal, EntropyWeight, Floor, FrequencyTie, HeadSelection, MaskRule, NoComponent,
-    PRESETS, QuerySelector, SinkFilter, SinkRule, Smoothing, SumSource, Tie,
+    Aggregate, BaseMask, BottomRow, BoxScore, Budget, Connectivity, Criterion, Elbow, ElbowMode,
+    ElbowPool, EntropyRule, EntropyTotal, EntropyWeight, Floor, Forward, FrequencyTie,
+    HeadSelection, MaskRule, NoComponent, PRESETS, QuerySelector, SinkFilter, SinkRedistribution,
+    SinkRule, Smoothing, SumSource, TARGETS, Tie,
 };
 pub use sinks::{detect as detect_sinks, sink_phi};

@@ -93,6 +93,11 @@ pub struct HeadMaps {
     /// `[P]` mean over heads, layers and at least two query tokens of the frame: what
     /// [`crate::Aggregate::MeanSubtracted`] subtracts.
     pub baseline: Option<Arc<[f64]>>,
+    /// `[layers, P]` mean over heads under a generic prompt on the same frame: what [`crate::Aggregate::Relative`]
+    /// divides by.
+    pub generic: Option<Arc<[f64]>>,
+    /// The same frame under another instruction: what tells language from salience.
+    pub swapped: Option<Arc<HeadMaps>>,
 }
 
 impl HeadMaps {
@@ -134,6 +139,8 @@ impl HeadMaps {
             layers,
             sinks: None,
             baseline: None,
+            generic: None,
+            swapped: None,
         })
     }
 
@@ -174,6 +181,58 @@ impl HeadMaps {
         }
         self.baseline = Some(baseline);
         Ok(self)
+    }
+
+    /// Adds the same frame under a generic prompt, for [`crate::Aggregate::Relative`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless grid, layers and heads are the same.
+    pub fn with_generic(mut self, generic: &Self) -> Result<Self> {
+        self.check_companion(generic, "under a generic prompt")?;
+        let patches = self.grid.len();
+        let mut mean = vec![0.0; self.n_layers * patches];
+        for (layer, heads) in mean
+            .chunks_exact_mut(patches)
+            .zip(generic.data.chunks_exact(self.n_heads * patches))
+        {
+            for map in heads.chunks_exact(patches) {
+                for (m, &weight) in layer.iter_mut().zip(map) {
+                    *m += f64::from(weight);
+                }
+            }
+            layer.iter_mut().for_each(|m| *m /= self.n_heads as f64);
+        }
+        self.generic = Some(mean.into());
+        Ok(self)
+    }
+
+    /// Adds the same frame under another instruction.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless grid, layers and heads are the same.
+    pub fn with_swapped(mut self, swapped: impl Into<Arc<Self>>) -> Result<Self> {
+        let swapped = swapped.into();
+        self.check_companion(&swapped, "under another instruction")?;
+        self.swapped = Some(swapped);
+        Ok(self)
+    }
+
+    fn check_companion(&self, other: &Self, what: &str) -> Result<()> {
+        let shape = |maps: &Self| (maps.grid, maps.n_heads, maps.layers.clone());
+        if shape(self) == shape(other) {
+            return Ok(());
+        }
+        Err(Error::Shape(format!(
+            "{} layers of {} heads on {} rows and {} columns {what}, {} of {} on {} and {} without",
+            other.n_layers,
+            other.n_heads,
+            other.grid.rows,
+            other.grid.cols,
+            self.n_layers,
+            self.n_heads,
+            self.grid.rows,
+            self.grid.cols,
+        )))
     }
 
     /// Number of patches.

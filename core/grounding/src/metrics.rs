@@ -7,6 +7,10 @@ use crate::{Error, Gaze, Grid, HeatMap, Mask, Rect, Result};
 /// Mass that the threshold mask of DINO keeps.
 const DINO_MASS: f64 = 0.6;
 
+/// Patches by which a box grows on every side for a hit with slack. Stems and two-way attention smear an object into its
+/// neighbours, so an exact patch is a hard test of small grids.
+pub(crate) const HIT_SLACK: f64 = 1.0;
+
 /// One frame against one box.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct FrameMetrics {
@@ -30,6 +34,41 @@ pub struct FrameMetrics {
     pub dino_iou: f64,
     /// Whether the mask holds a patch.
     pub found: bool,
+    /// The same map rule under another instruction; `None` where the frame was not seen under one.
+    pub swapped: Option<SwapMetrics>,
+}
+
+/// What is left of a frame's gaze under another instruction, against the box of the original one. A gaze that follows
+/// language leaves; one that stays was led by salience, and its hits prove nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SwapMetrics {
+    /// The brightest patch still lies in the original box.
+    pub pointing: bool,
+    /// The same with one patch of slack.
+    pub pointing_slack: bool,
+    /// Intersection over union of the masks under both instructions.
+    pub mask_overlap: f64,
+}
+
+impl SwapMetrics {
+    /// Compares the gaze of a frame with that under another instruction.
+    ///
+    /// # Errors
+    /// [`Error::Box`] when `truth` is not a box, [`Error::Shape`] when the gazes are on different grids.
+    pub fn new(gaze: &Gaze, swapped: &Gaze, truth: &Rect) -> Result<Self> {
+        let truth = truth.clipped()?;
+        let grid = swapped.map.grid;
+        let hit = |slack| {
+            swapped
+                .peak
+                .is_some_and(|peak| peak_hits(peak, grid, &truth, slack))
+        };
+        Ok(Self {
+            pointing: hit(0.0),
+            pointing_slack: hit(HIT_SLACK),
+            mask_overlap: gaze.mask.iou(&swapped.mask)?,
+        })
+    }
 }
 
 /// Means over the frames of a dataset. All NaN without a frame.
@@ -60,6 +99,21 @@ pub struct DatasetMetrics {
     pub dino_iou: f64,
     /// Frames whose map shows no region; they count as misses above.
     pub empty: usize,
+    /// Means over the frames that were also seen under another instruction; `None` without one.
+    pub swapped: Option<SwapSummary>,
+}
+
+/// Means of [`SwapMetrics`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SwapSummary {
+    /// Frames seen under both instructions.
+    pub frames: usize,
+    /// Share of them whose brightest patch stays in the original box.
+    pub pointing: f64,
+    /// The same with one patch of slack.
+    pub pointing_slack: f64,
+    /// Mean overlap of the two masks.
+    pub mask_overlap: f64,
 }
 
 /// Compares one gaze with one box. The first region counts where there are two.
@@ -81,16 +135,9 @@ pub fn frame_metrics(gaze: &Gaze, truth: &Rect) -> Result<FrameMetrics> {
         &truth,
         grid,
     )?;
-    let hit = |slack: f64| {
-        gaze.peak.is_some_and(|peak| {
-            let (row, col) = (peak / grid.cols, peak % grid.cols);
-            let (x, y) = (
-                (col as f64 + 0.5) / grid.cols as f64,
-                (row as f64 + 0.5) / grid.rows as f64,
-            );
-            let (dx, dy) = (slack / grid.cols as f64, slack / grid.rows as f64);
-            Rect::new(truth.x0 - dx, truth.y0 - dy, truth.x1 + dx, truth.y1 + dy).contains(x, y)
-        })
+    let hit = |slack| {
+        gaze.peak
+            .is_some_and(|peak| peak_hits(peak, grid, &truth, slack))
     };
     Ok(FrameMetrics {
         mask_iou: ratio(intersection, union),
@@ -98,7 +145,7 @@ pub fn frame_metrics(gaze: &Gaze, truth: &Rect) -> Result<FrameMetrics> {
         union,
         box_iou: gaze.rect.map_or(Ok(0.0), |rect| rect.iou(truth))?,
         pointing: hit(0.0),
-        pointing_slack: hit(1.0),
+        pointing_slack: hit(HIT_SLACK),
         mass_inside,
         lift: if area > 0.0 {
             mass_inside / area
@@ -107,6 +154,7 @@ pub fn frame_metrics(gaze: &Gaze, truth: &Rect) -> Result<FrameMetrics> {
         },
         dino_iou: ratio(dino_inter, dino_union),
         found: !gaze.mask.is_empty(),
+        swapped: None,
     })
 }
 
@@ -152,7 +200,34 @@ pub fn dataset_metrics(frames: &[FrameMetrics]) -> DatasetMetrics {
         lift: lifts.iter().sum::<f64>() / lifts.len() as f64,
         dino_iou: mean(|f| f.dino_iou),
         empty: frames.iter().filter(|f| !f.found).count(),
+        swapped: SwapSummary::of(frames),
     }
+}
+
+impl SwapSummary {
+    fn of(frames: &[FrameMetrics]) -> Option<Self> {
+        let swaps: Vec<SwapMetrics> = frames.iter().filter_map(|f| f.swapped).collect();
+        let n = swaps.len() as f64;
+        let share =
+            |test: fn(&SwapMetrics) -> bool| swaps.iter().filter(|s| test(s)).count() as f64 / n;
+        (!swaps.is_empty()).then(|| Self {
+            frames: swaps.len(),
+            pointing: share(|s| s.pointing),
+            pointing_slack: share(|s| s.pointing_slack),
+            mask_overlap: swaps.iter().map(|s| s.mask_overlap).sum::<f64>() / n,
+        })
+    }
+}
+
+/// Whether the centre of a patch lies in a clipped box grown by `slack` patches on every side.
+pub(crate) fn peak_hits(peak: usize, grid: Grid, truth: &Rect, slack: f64) -> bool {
+    let (row, col) = (peak / grid.cols, peak % grid.cols);
+    let (x, y) = (
+        (col as f64 + 0.5) / grid.cols as f64,
+        (row as f64 + 0.5) / grid.rows as f64,
+    );
+    let (dx, dy) = (slack / grid.cols as f64, slack / grid.rows as f64);
+    Rect::new(truth.x0 - dx, truth.y0 - dy, truth.x1 + dx, truth.y1 + dy).contains(x, y)
 }
 
 /// Intersection over union of a mask with a box; 0 where both are empty.
@@ -188,7 +263,7 @@ pub fn paraphrase_iou(masks: &[Mask]) -> Result<f64> {
 }
 
 /// Share of the area of every patch that lies in a box that was clipped before, `[P]`.
-fn overlap_fraction(truth: &Rect, grid: Grid) -> Result<Vec<f64>> {
+pub(crate) fn overlap_fraction(truth: &Rect, grid: Grid) -> Result<Vec<f64>> {
     if grid.is_empty() {
         return Err(Error::Shape("a grid without patches".into()));
     }

@@ -1,8 +1,14 @@
 //! Every threshold on the way from attention to a mask, in one serialisable value.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Grid, HeadId, Result};
+
+/// Version of the written form of a [`HeadSelection`].
+pub const VERSION: u32 = 1;
 
 /// Names accepted by [`HeadSelection::preset`].
 pub const PRESETS: [&str; 7] = [
@@ -20,12 +26,22 @@ pub const PRESETS: [&str; 7] = [
 ///
 /// Heads are found by the recipe of *Your Large Vision-Language Model Only Needs A Few Attention Heads For Visual
 /// Grounding* (Kang et al., CVPR 2025, arXiv 2503.06287), with scale-free thresholds as defaults.
-/// Fields missing in a file take their default, so old files keep loading; unknown fields are refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+///
+/// A file gives every field, or names a preset and what differs from it:
+/// `(version: 1, preset: "robust", k: 5)`. A field that is given replaces the whole one of the preset. Without a preset,
+/// missing fields take their default, so old files keep loading; unknown fields and newer versions are refused.
+/// What is written gives every field, so that it means the same when a preset changes.
+///
+/// [`fmt::Display`] prints what differs from the default, for captions and logs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct HeadSelection {
     /// Which token looks.
     pub query: QuerySelector,
+    /// What is done to the attention of the forward pass itself.
+    pub forward: Forward,
+    /// What makes a head a good one.
+    pub criterion: Criterion,
     /// Criterion 1: heads that give enough attention to the image.
     pub elbow: Elbow,
     /// Criterion 2: heads whose attention is in few places.
@@ -56,6 +72,8 @@ impl Default for HeadSelection {
     fn default() -> Self {
         Self {
             query: QuerySelector::default(),
+            forward: Forward::default(),
+            criterion: Criterion::default(),
             elbow: Elbow::default(),
             entropy: EntropyRule::default(),
             bottom_row: BottomRow::default(),
@@ -199,20 +217,352 @@ impl HeadSelection {
         if self.k == 0 {
             return fail("at least one head (k) is needed".into());
         }
+        self.forward.validate()?;
         self.smoothing.validate()?;
         self.mask.validate()
+    }
+
+    /// Whether both read the same attention: the same token of the same forward pass, with the same companions
+    /// (baseline, generic prompt).
+    pub fn reads_like(&self, other: &Self) -> bool {
+        let companions = |s: &Self| (s.aggregate.needs_baseline(), s.aggregate.needs_generic());
+        self.query == other.query
+            && self.forward == other.forward
+            && companions(self) == companions(other)
+    }
+
+    /// Whether [`crate::HeadMeasure`]s made under `self` are what `other` would give: what is expensive about a head.
+    pub fn measures_like(&self, other: &Self) -> bool {
+        let rule = |s: &Self| EntropyRule {
+            max: None,
+            ..s.entropy
+        };
+        self.query == other.query
+            && self.forward == other.forward
+            && rule(self) == rule(other)
+            && self.bottom_row == other.bottom_row
+            && self.sinks == other.sinks
     }
 
     /// Whether scores made under `self` are what `other` would give: true when only aggregation, smoothing, mask or
     /// the vote over frames differ. A cache of [`crate::SampleScores`] stays valid exactly then.
     pub fn scores_like(&self, other: &Self) -> bool {
-        self.query == other.query
+        self.measures_like(other)
+            && self.criterion == other.criterion
             && self.elbow == other.elbow
-            && self.entropy == other.entropy
-            && self.bottom_row == other.bottom_row
-            && self.sinks == other.sinks
+            && self.entropy.max == other.entropy.max
             && self.candidates == other.candidates
             && self.tie == other.tie
+    }
+
+    /// Whether heads are chosen at all: otherwise the heat map needs none.
+    pub fn needs_heads(&self) -> bool {
+        matches!(self.aggregate, Aggregate::Selected { .. })
+    }
+
+    /// The name of the preset whose rules for choosing heads these are; token, map and mask do not count.
+    pub fn preset_name(&self) -> Option<&'static str> {
+        PRESETS.into_iter().find(|name| {
+            Self::preset(name).is_ok_and(|preset| {
+                preset.scores_like(&Self {
+                    query: preset.query.clone(),
+                    forward: preset.forward,
+                    ..self.clone()
+                }) && preset.k == self.k
+                    && preset.freq_tie == self.freq_tie
+            })
+        })
+    }
+
+    /// A known way of turning attention into a training target, by name, see [`TARGETS`]. Choosing heads stays as in
+    /// `self` where the way uses heads.
+    ///
+    /// * `selected`: the selected heads, a region of exact area (LA-ReconVLA).
+    /// * `naive`: the mean of all heads, the same region.
+    /// * `groundlmm_point`: the brightest patch of the mean-subtracted map, which GroundLMM hands to a segmenter
+    ///   (arXiv 2410.08209).
+    /// * `relative`: attention relative to a generic prompt, the same region (mllms_know, ICLR 2025).
+    /// * `dino_60`: the fewest patches that hold 60 % of the attention of the selected heads (DINO's pictures).
+    /// * `sinks_redistributed`: `selected` under [`Forward::RedistributeSinks`] (VAR, arXiv 2503.03321).
+    /// * `toward_instruction`: `selected` under [`Forward::TowardInstruction`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] for any other name.
+    pub fn with_target(&self, name: &str) -> Result<Self> {
+        let usual = Self::default();
+        let base = Self {
+            aggregate: usual.aggregate,
+            mask: usual.mask,
+            dilate: usual.dilate,
+            forward: usual.forward,
+            ..self.clone()
+        };
+        Ok(match name {
+            "selected" => base,
+            "naive" => Self {
+                aggregate: Aggregate::Naive,
+                ..base
+            },
+            "groundlmm_point" => Self {
+                aggregate: Aggregate::MeanSubtracted,
+                mask: MaskRule::TopN(Budget::Patches(1)),
+                ..base
+            },
+            "relative" => Self {
+                aggregate: Aggregate::Relative { layer: None },
+                ..base
+            },
+            "dino_60" => Self {
+                mask: MaskRule::KeepMass(0.6),
+                ..base
+            },
+            "sinks_redistributed" => Self {
+                forward: Forward::RedistributeSinks(SinkRedistribution::default()),
+                ..base
+            },
+            "toward_instruction" => Self {
+                forward: Forward::TowardInstruction(2.0),
+                ..base
+            },
+            _ => {
+                return Err(Error::Option(format!(
+                    "no target `{name}`; there are {}",
+                    TARGETS.join(", ")
+                )));
+            }
+        })
+    }
+}
+
+/// Names accepted by [`HeadSelection::with_target`].
+pub const TARGETS: [&str; 7] = [
+    "selected",
+    "naive",
+    "groundlmm_point",
+    "relative",
+    "dino_60",
+    "sinks_redistributed",
+    "toward_instruction",
+];
+
+/// Calls a macro with every field of the selection in the order they are written.
+macro_rules! every_field {
+    ($with:ident) => {
+        $with! {
+            query: QuerySelector, forward: Forward, criterion: Criterion, elbow: Elbow, entropy: EntropyRule,
+            bottom_row: BottomRow, sinks: SinkFilter, candidates: usize, k: usize, tie: Tie, freq_tie: FrequencyTie,
+            aggregate: Aggregate, smoothing: Smoothing, mask: MaskRule, dilate: usize
+        }
+    };
+}
+
+macro_rules! written_form {
+    ($($field:ident: $type:ty),*) => {
+        /// What a file may hold.
+        #[derive(Deserialize)]
+        #[serde(rename = "HeadSelection", deny_unknown_fields)]
+        struct Written {
+            #[serde(default, deserialize_with = "given")]
+            version: Option<u32>,
+            #[serde(default, deserialize_with = "given")]
+            preset: Option<String>,
+            $(#[serde(default, deserialize_with = "given")] $field: Option<$type>,)*
+        }
+
+        impl TryFrom<Written> for HeadSelection {
+            type Error = Error;
+
+            fn try_from(written: Written) -> Result<Self> {
+                if let Some(version) = written.version
+                    && !(1..=VERSION).contains(&version)
+                {
+                    return Err(Error::Option(format!(
+                        "a head selection of version {version}; this program reads up to {VERSION}"
+                    )));
+                }
+                let base = match &written.preset {
+                    Some(name) => Self::preset(name)?,
+                    None => Self::default(),
+                };
+                Ok(Self { $($field: written.$field.unwrap_or(base.$field),)* })
+            }
+        }
+
+        impl Serialize for HeadSelection {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let fields = 1 + [$(stringify!($field)),*].len();
+                let mut written = serializer.serialize_struct("HeadSelection", fields)?;
+                written.serialize_field("version", &VERSION)?;
+                $(written.serialize_field(stringify!($field), &self.$field)?;)*
+                written.end()
+            }
+        }
+    };
+}
+every_field!(written_form);
+
+/// A field that is there, written plainly: RON would ask for `Some(…)` around an option.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(source: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(source).map(Some)
+}
+
+impl fmt::Display for HeadSelection {
+    /// What differs from the default, in the order of the way from attention to mask; `default` where nothing does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = self.differences();
+        if parts.is_empty() {
+            return f.write_str("default");
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+impl HeadSelection {
+    /// What differs from the default, one phrase each. Rules for choosing heads that are those of a preset are named by it.
+    fn differences(&self) -> Vec<String> {
+        let usual = Self::default();
+        let mut parts = Vec::new();
+        let mut say = |differs: bool, text: String| {
+            if differs {
+                parts.push(text);
+            }
+        };
+        let preset = self.preset_name();
+        let named = preset.is_some();
+        say(
+            preset.is_some_and(|name| name != "default"),
+            preset.unwrap_or_default().to_owned(),
+        );
+        say(self.query != usual.query, format!("{}", self.query));
+        say(self.forward != usual.forward, format!("{}", self.forward));
+        if !named {
+            say(
+                self.criterion != usual.criterion,
+                format!("{}", self.criterion),
+            );
+            self.elbow.differences(&mut say);
+            self.entropy.differences(&mut say);
+            say(
+                self.bottom_row != usual.bottom_row,
+                match self.bottom_row {
+                    BottomRow::Off => "bottom row kept".into(),
+                    BottomRow::ComponentFull => "bottom row full in components".into(),
+                    BottomRow::Abs(t) => format!("bottom row ≤ {t}"),
+                    BottomRow::Share(t) => format!("bottom row ≤ {t}/P of the map"),
+                },
+            );
+            self.sinks.differences(&mut say);
+            say(
+                self.candidates != usual.candidates,
+                format!("{} candidates", self.candidates),
+            );
+            say(self.k != usual.k, format!("k {}", self.k));
+            say(self.tie != usual.tie, "ties by attention".into());
+            say(self.freq_tie != usual.freq_tie, "vote ties by rank".into());
+        }
+        say(
+            self.aggregate != usual.aggregate,
+            format!("{}", self.aggregate),
+        );
+        let Smoothing { sigma, truncate } = self.smoothing;
+        say(
+            sigma != usual.smoothing.sigma,
+            if sigma == 0.0 {
+                "no smoothing".into()
+            } else {
+                format!("σ {sigma}")
+            },
+        );
+        say(
+            truncate != usual.smoothing.truncate && sigma != 0.0,
+            format!("truncated at {truncate} σ"),
+        );
+        say(self.mask != usual.mask, format!("{}", self.mask));
+        say(
+            self.dilate != usual.dilate,
+            format!("dilated {}", self.dilate),
+        );
+        parts
+    }
+}
+
+impl Elbow {
+    fn differences(&self, say: &mut impl FnMut(bool, String)) {
+        let usual = Self::default();
+        say(
+            self.mode != usual.mode,
+            match self.mode {
+                ElbowMode::Value => "elbow by value".into(),
+                ElbowMode::Index => "elbow by head index".into(),
+                ElbowMode::None => "no elbow".into(),
+                ElbowMode::Manual(tau) => format!("τ {tau}"),
+            },
+        );
+        let searched = matches!(self.mode, ElbowMode::Value | ElbowMode::Index);
+        say(
+            searched && self.over != usual.over,
+            "elbow over all heads".into(),
+        );
+        if let Some(layers) = self.exclude_layers {
+            say(true, format!("layers from {layers}"));
+        }
+    }
+}
+
+impl EntropyRule {
+    fn differences(&self, say: &mut impl FnMut(bool, String)) {
+        let usual = Self::default();
+        say(!self.normalise, "entropy of raw maps".into());
+        say(self.c != usual.c, format!("c {}", self.c));
+        say(
+            self.floor != usual.floor,
+            match self.floor {
+                Floor::Rel(v) => format!("floor {v}/P"),
+                Floor::Abs(v) => format!("floor {v}"),
+            },
+        );
+        say(
+            self.connectivity != usual.connectivity,
+            "4-connected".into(),
+        );
+        say(self.weight != usual.weight, "pixels counted".into());
+        say(
+            self.total != usual.total && self.weight == EntropyWeight::Mass,
+            "mass below the floor counted".into(),
+        );
+        say(
+            self.no_component != usual.no_component,
+            "no component ranks best".into(),
+        );
+        if let Some(max) = self.max {
+            say(true, format!("entropy ≤ {max}"));
+        }
+    }
+}
+
+impl SinkFilter {
+    fn differences(&self, say: &mut impl FnMut(bool, String)) {
+        let usual = Self::default();
+        if !self.apply {
+            return;
+        }
+        let rescaled = if self.renormalise {
+            ", rest rescaled"
+        } else {
+            ""
+        };
+        say(true, format!("sinks removed{rescaled}"));
+        say(
+            self.sum_source != usual.sum_source,
+            "elbow without sinks".into(),
+        );
+        say(
+            self.rule != usual.rule,
+            match self.rule {
+                SinkRule::Relative(v) => format!("sinks at φ > {v} √d"),
+                SinkRule::Absolute(v) => format!("sinks at φ > {v}"),
+            },
+        );
     }
 }
 
@@ -228,6 +578,134 @@ pub enum QuerySelector {
     Token(String),
     /// The row with this index in [`crate::Capture::queries`].
     Index(usize),
+}
+
+impl fmt::Display for QuerySelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadOut => f.write_str("read-out"),
+            Self::Last => f.write_str("last token"),
+            Self::Token(token) => write!(f, "“{token}”"),
+            Self::Index(index) => write!(f, "row {index}"),
+        }
+    }
+}
+
+/// What is done to the attention of a forward pass before it weighs the values. Everything but `AsTrained` needs a live
+/// model: a recorded capture is what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Forward {
+    /// Nothing.
+    #[default]
+    AsTrained,
+    /// Attention to sinks goes to the other image tokens (VAR), see [`crate::redistribute_sinks`].
+    RedistributeSinks(SinkRedistribution),
+    /// Attention to tokens of the instruction is multiplied by this, and the row brought back to its sum, see
+    /// [`crate::toward_instruction`].
+    TowardInstruction(f64),
+}
+
+impl Forward {
+    /// # Errors
+    /// [`Error::Option`] naming the value.
+    fn validate(self) -> Result<()> {
+        let share = |v: f64| (0.0..=1.0).contains(&v);
+        match self {
+            Self::AsTrained => Ok(()),
+            Self::TowardInstruction(factor) if factor.is_finite() && factor > 0.0 => Ok(()),
+            Self::TowardInstruction(factor) => Err(Error::Option(format!(
+                "factor {factor} on attention to the instruction is not a number above 0"
+            ))),
+            Self::RedistributeSinks(rule)
+                if share(rule.keep) && share(rule.min_image) && share(rule.max_sinks) =>
+            {
+                Ok(())
+            }
+            Self::RedistributeSinks(rule) => Err(Error::Option(format!(
+                "redistribution of sinks with shares {}, {} and {}, each must be from 0 to 1",
+                rule.keep, rule.min_image, rule.max_sinks
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsTrained => f.write_str("attention as trained"),
+            Self::RedistributeSinks(rule) => {
+                write!(f, "sinks redistributed, {} kept", rule.keep)
+            }
+            Self::TowardInstruction(factor) => write!(f, "instruction × {factor}"),
+        }
+    }
+}
+
+/// Attention-sink redistribution (VAR; Kang et al., ICLR 2025, arXiv 2503.03321, section 5 and released configuration).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SinkRedistribution {
+    /// Share of its attention that a sink keeps (p = 0.6).
+    pub keep: f64,
+    /// Only heads that give at least this share to the image are changed (0.2).
+    pub min_image: f64,
+    /// Only heads that give at most this share of their image attention to sinks are changed (ρ = 0.5).
+    pub max_sinks: f64,
+    /// Layers below this one are left alone (2); the last layer always is.
+    pub from_layer: usize,
+    /// Which tokens are sinks.
+    pub rule: SinkRule,
+}
+
+impl Default for SinkRedistribution {
+    fn default() -> Self {
+        Self {
+            keep: 0.6,
+            min_image: 0.2,
+            max_sinks: 0.5,
+            from_layer: 2,
+            rule: SinkRule::default(),
+        }
+    }
+}
+
+/// What makes a head a good one, once it passes the filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Criterion {
+    /// Low spatial entropy, as published. Measures focus, not language: in small models nearly every head passes.
+    #[default]
+    Entropy,
+    /// Its map changes much when the instruction is exchanged on the same frame, see [`crate::instruction_change`].
+    InstructionChange,
+    /// It agrees with the boxes of the tuning split. Frames without a box do not vote.
+    Boxes(BoxScore),
+}
+
+impl fmt::Display for Criterion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Entropy => "least entropy",
+            Self::InstructionChange => "most change under another instruction",
+            Self::Boxes(BoxScore::Hit) => "most hits of the boxes",
+            Self::Boxes(BoxScore::NearHit) => "most hits within a patch of the boxes",
+            Self::Boxes(BoxScore::MassInside) => "most attention inside the boxes",
+            Self::Boxes(BoxScore::Iou) => "best overlap with the boxes",
+        })
+    }
+}
+
+/// How well the map of one head agrees with a box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BoxScore {
+    /// Its brightest patch lies in the box (pointing game).
+    Hit,
+    /// The same with one patch of slack.
+    NearHit,
+    /// Share of its attention to the view that lies inside the box.
+    #[default]
+    MassInside,
+    /// Overlap of its brightest patches, as many as the box is large, with the box.
+    Iou,
 }
 
 /// Criterion 1: which heads give enough attention to the image.
@@ -461,6 +939,41 @@ pub enum Aggregate {
     /// Mean over all heads minus the same mean over all query tokens of the frame (GroundLMM, arXiv 2410.08209).
     /// Holds negative values, which every mask rule treats as 0.
     MeanSubtracted,
+    /// Mean over the heads of one layer, divided by the same under a generic prompt, see [`crate::relative_attention`]
+    /// (mllms_know, ICLR 2025).
+    Relative {
+        /// Position of the layer in the capture; `None` means the middle one, `layers / 2`.
+        layer: Option<usize>,
+    },
+}
+
+impl Aggregate {
+    /// Whether the mean over the query tokens of the frame is subtracted.
+    pub fn needs_baseline(self) -> bool {
+        matches!(self, Self::MeanSubtracted)
+    }
+
+    /// Whether the frame must have been seen under a generic prompt, too.
+    pub fn needs_generic(self) -> bool {
+        matches!(self, Self::Relative { .. })
+    }
+}
+
+impl fmt::Display for Aggregate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Selected { normalise: false } => f.write_str("sum of the selected heads"),
+            Self::Selected { normalise: true } => f.write_str("sum of the normalised heads"),
+            Self::Naive => f.write_str("mean of all heads"),
+            Self::NaiveSinkFiltered => f.write_str("mean of all heads without sinks"),
+            Self::Head(id) => write!(f, "head {} of layer {}", id.head, id.layer),
+            Self::MeanSubtracted => f.write_str("mean-subtracted"),
+            Self::Relative { layer: None } => f.write_str("relative to a generic prompt"),
+            Self::Relative { layer: Some(layer) } => {
+                write!(f, "layer {layer} relative to a generic prompt")
+            }
+        }
+    }
 }
 
 impl Default for Aggregate {
@@ -570,6 +1083,34 @@ impl MaskRule {
     }
 }
 
+impl fmt::Display for MaskRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mean => f.write_str("mask above the mean"),
+            Self::KeepMass(share) => write!(f, "mask of {} of the mass", percent(*share)),
+            Self::TopN(Budget::Patches(1)) => f.write_str("brightest patch"),
+            Self::TopN(budget) => write!(f, "brightest {budget}"),
+            Self::RegionComponent { base } => write!(f, "region of {base}"),
+            Self::RegionBudget(budget) => write!(f, "region of {budget}"),
+            Self::TwoRegions { base } => write!(f, "two regions of {base}"),
+            Self::TwoRegionsBudget {
+                base,
+                budget,
+                share1,
+            } => write!(
+                f,
+                "two regions of {budget} ({} first, from {base})",
+                percent(*share1)
+            ),
+        }
+    }
+}
+
+/// A share in percent, without digits that say nothing.
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e4).round() / 1e2)
+}
+
 /// Threshold mask that region rules start from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum BaseMask {
@@ -582,6 +1123,15 @@ pub enum BaseMask {
 impl Default for BaseMask {
     fn default() -> Self {
         Self::KeepMass(0.6)
+    }
+}
+
+impl fmt::Display for BaseMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mean => f.write_str("what is above the mean"),
+            Self::KeepMass(share) => write!(f, "{} of the mass", percent(*share)),
+        }
     }
 }
 
@@ -608,6 +1158,16 @@ pub enum Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self::Share(0.10)
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Patches(1) => f.write_str("1 patch"),
+            Self::Patches(n) => write!(f, "{n} patches"),
+            Self::Share(share) => write!(f, "{} of the grid", percent(*share)),
+        }
     }
 }
 
