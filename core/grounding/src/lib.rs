@@ -36,7 +36,10 @@ pub use mask::{Mask, Quantised, mask_from_map};
 pub use metrics::{
     DatasetMetrics, FrameMetrics, dataset_metrics, frame_metrics, mask_box_iou, paraphrase_iou,
 };
-pub use score::{HeadScore, SampleScores, Selected, score_heads, select_heads};
+pub use score::{
+    HeadMeasure, HeadScore, Meter, SampleScores, Selected, measure_heads, rank_heads, score_heads,
+    select_heads,
+};
 pub use selection::{
     Aggregate, BaseMask, BottomRow, Budget, Connectivity, Elbow, ElbowMode, ElbowPool, EntropyRule,
     EntropyTotal, EntropyWeight, Floor, FrequencyTie, HeadSelection, MaskRule, NoComponent,
