@@ -41,7 +41,10 @@ pub use metrics::{
     DatasetMetrics, FrameMetrics, SwapMetrics, SwapSummary, dataset_metrics, frame_metrics,
     mask_box_iou, paraphrase_iou,
 };
-pub use score::{HeadScore, SampleScores, Selected, score_heads, select_heads};
+pub use score::{
+    HeadMeasure, HeadScore, Meter, SampleScores, Selected, measure_heads, rank_heads, score_heads,
+    select_heads,
+};
 pub use selection::{
     Aggregate, BaseMask, BottomRow, BoxScore, Budget, Connectivity, Criterion, Elbow, ElbowMode,
     ElbowPool, EntropyRule, EntropyTotal, EntropyWeight, Floor, Forward, FrequencyTie,

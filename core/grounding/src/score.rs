@@ -3,8 +3,8 @@
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
 use crate::maps::{sum, sum64};
-use crate::selection::{BottomRow, FrequencyTie, HeadSelection, SumSource, Tie};
-use crate::{Error, HeadId, HeadMaps, Result, quantum};
+use crate::selection::{BottomRow, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie};
+use crate::{Error, Grid, HeadId, HeadMaps, Result, quantum};
 
 /// One head in one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,40 +104,93 @@ impl Selected {
     }
 }
 
-/// Scores all heads of one frame.
-///
-/// # Errors
-/// [`Error::Option`] for options out of range, [`Error::NoSinks`] when sinks are to be filtered and none are known.
-pub fn score_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<SampleScores> {
-    selection.validate()?;
-    let sinks = maps.filtered_patches(selection)?;
-    let (grid, n_heads) = (maps.grid, maps.n_heads);
-    let patches = grid.len();
-    let bottom_row = patches - grid.cols..patches;
+/// What is expensive about one head of one frame. It depends on the entropy rule, the bottom-row rule and the sink
+/// filter only, so that elbow, ties and votes can change without another look at the map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadMeasure {
+    /// Share of attention it gives to the view, as criterion 1 reads it.
+    pub sum: f64,
+    /// The same in steps of 2⁻³⁰.
+    pub sum_q: i64,
+    /// Spatial entropy in nats; infinite when no place stands out.
+    pub entropy: f64,
+    /// Connected components above the floor.
+    pub components: u32,
+    /// Looks at the bottom row.
+    pub bottom: bool,
+}
 
-    let mut measure = EntropyMeasure::new(grid, selection.entropy);
-    let mut heads = Vec::with_capacity(maps.n_layers * n_heads);
-    for (id, raw) in maps.iter() {
-        let raw_sum = sum(raw);
+/// Measures many maps of one grid under one selection without allocating for each.
+pub struct Meter {
+    grid: Grid,
+    bottom_row: BottomRow,
+    sinks: SinkFilter,
+    /// Patches that the sink filter removes; empty where it is off or none are known yet.
+    removed: Vec<bool>,
+    measure: EntropyMeasure,
+}
+
+impl Meter {
+    /// A meter for maps of a grid. Where the selection filters sinks, [`Meter::filter`] says which they are.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a grid without patches, [`Error::Option`] for options out of range.
+    pub fn new(grid: Grid, selection: &HeadSelection) -> Result<Self> {
+        selection.validate()?;
+        grid.check_len(grid.len())?;
+        Ok(Self {
+            grid,
+            bottom_row: selection.bottom_row,
+            sinks: selection.sinks,
+            removed: Vec::new(),
+            measure: EntropyMeasure::new(grid, selection.entropy),
+        })
+    }
+
+    /// Says which patches are sinks, for the maps to come. Without effect while the selection does not filter them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one entry per patch.
+    pub fn filter(&mut self, sinks: &[bool]) -> Result<()> {
+        self.grid.check_len(sinks.len())?;
+        self.removed.clear();
+        if self.sinks.apply {
+            self.removed.extend_from_slice(sinks);
+        }
+        Ok(())
+    }
+
+    /// Measures one map `[P]` of weights that [`HeadMaps::new`] would accept.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the map does not fit the grid, [`Error::NoSinks`] when sinks are to be filtered and
+    /// nobody said which they are.
+    pub fn measure(&mut self, map: &[f32]) -> Result<HeadMeasure> {
+        self.grid.check_len(map.len())?;
+        if self.sinks.apply && self.removed.is_empty() {
+            return Err(Error::NoSinks);
+        }
+        let patches = self.grid.len();
+        let raw_sum = sum(map);
         let mut map_sum = raw_sum;
-        for (a, &weight) in measure.map.iter_mut().zip(raw) {
+        for (a, &weight) in self.measure.map.iter_mut().zip(map) {
             *a = f64::from(weight);
         }
-        if let Some(sinks) = &sinks {
+        if self.sinks.apply {
             remove_sinks(
-                &mut measure.map,
-                sinks,
-                selection.sinks.renormalise,
+                &mut self.measure.map,
+                &self.removed,
+                self.sinks.renormalise,
                 raw_sum,
             );
-            map_sum = sum64(&measure.map);
+            map_sum = sum64(&self.measure.map);
         }
-        let brightest_below = measure.map[bottom_row.clone()]
+        let brightest_below = self.measure.map[patches - self.grid.cols..]
             .iter()
             .copied()
             .fold(0.0, f64::max);
-        let spatial = measure.run();
-        let bottom = match selection.bottom_row {
+        let spatial = self.measure.run();
+        let bottom = match self.bottom_row {
             BottomRow::Off => false,
             BottomRow::ComponentFull => spatial.bottom_row_full,
             BottomRow::Abs(threshold) => brightest_below > threshold,
@@ -145,27 +198,75 @@ pub fn score_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<SampleS
                 map_sum > 0.0 && brightest_below > share / patches as f64 * map_sum
             }
         };
-        let sum = match selection.sinks.sum_source {
+        let sum = match self.sinks.sum_source {
             SumSource::Raw => raw_sum,
             SumSource::Filtered => map_sum,
         };
-        heads.push(HeadScore {
-            id,
+        Ok(HeadMeasure {
             sum,
             sum_q: quantum::round(sum),
             entropy: spatial.entropy,
-            components: spatial.components,
-            kept: false,
+            components: spatial.components as u32,
             bottom,
-            rank: None,
-        });
+        })
     }
+}
 
-    let sums_q: Vec<i64> = heads.iter().map(|head| head.sum_q).collect();
-    let elbow = elbow(&sums_q, &maps.layers, n_heads, &selection.elbow)?;
-    for (head, keep) in heads.iter_mut().zip(elbow.keep) {
-        head.kept = keep;
+/// Scores all heads of one frame: [`rank_heads`] of [`measure_heads`].
+///
+/// # Errors
+/// [`Error::Option`] for options out of range, [`Error::NoSinks`] when sinks are to be filtered and none are known.
+pub fn score_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<SampleScores> {
+    let measures = measure_heads(maps, selection)?;
+    rank_heads(&measures, &maps.layers, maps.n_heads, selection)
+}
+
+/// Measures all heads of one frame, layer by layer. Valid while entropy rule, bottom-row rule and sink filter stay
+/// as they are.
+///
+/// # Errors
+/// As [`score_heads`].
+pub fn measure_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<Vec<HeadMeasure>> {
+    let mut meter = Meter::new(maps.grid, selection)?;
+    if let Some(sinks) = maps.filtered_patches(selection)? {
+        meter.filter(&sinks)?;
     }
+    maps.iter().map(|(_, map)| meter.measure(map)).collect()
+}
+
+/// Applies elbow, filters and order to the measures of one frame, `[layers, heads]`; `layers` holds the number of
+/// every layer in the model.
+///
+/// # Errors
+/// [`Error::Option`] for options out of range, [`Error::Shape`] when the measures do not fit the layers.
+pub fn rank_heads(
+    measures: &[HeadMeasure],
+    layers: &[u32],
+    n_heads: usize,
+    selection: &HeadSelection,
+) -> Result<SampleScores> {
+    selection.validate()?;
+    let sums_q: Vec<i64> = measures.iter().map(|head| head.sum_q).collect();
+    let elbow = elbow(&sums_q, layers, n_heads, &selection.elbow)?;
+    let id = |flat: usize| HeadId {
+        layer: (flat / n_heads) as u16,
+        head: (flat % n_heads) as u16,
+    };
+    let mut heads: Vec<HeadScore> = measures
+        .iter()
+        .zip(&elbow.keep)
+        .enumerate()
+        .map(|(flat, (measure, &kept))| HeadScore {
+            id: id(flat),
+            sum: measure.sum,
+            sum_q: measure.sum_q,
+            entropy: measure.entropy,
+            components: measure.components as usize,
+            kept,
+            bottom: measure.bottom,
+            rank: None,
+        })
+        .collect();
     let entropy_cap = selection.entropy.max.map_or(i64::MAX, quantum::round);
     let mut ranking: Vec<usize> = (0..heads.len())
         .filter(|&flat| {
@@ -191,14 +292,14 @@ pub fn score_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<SampleS
     let candidates = ranking
         .iter()
         .take(selection.candidates)
-        .map(|&flat| heads[flat].id)
+        .map(|&flat| id(flat))
         .collect();
     Ok(SampleScores {
-        n_layers: maps.n_layers,
+        n_layers: layers.len(),
         n_heads,
         tau: quantum::real(elbow.tau_q),
         tau_q: elbow.tau_q,
-        elbow: elbow.head.map(|flat| heads[flat].id),
+        elbow: elbow.head.map(id),
         candidates,
         heads,
     })
