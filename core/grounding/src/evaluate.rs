@@ -62,7 +62,7 @@ pub fn score_samples(
         .par_iter()
         .map(|sample| {
             go_on(cancel)?;
-            score_heads(&sample.maps, selection)
+            score_heads(&sample.maps, sample.truth.as_ref(), selection)
         })
         .collect()
 }

@@ -3,8 +3,10 @@
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
 use crate::maps::{sum, sum64};
-use crate::selection::{BottomRow, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie};
-use crate::{Error, Grid, HeadId, HeadMaps, Result, quantum};
+use crate::selection::{
+    BottomRow, Criterion, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie,
+};
+use crate::{Error, Grid, HeadId, HeadMaps, Rect, Result, head_merits, quantum};
 
 /// One head in one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +25,9 @@ pub struct HeadScore {
     pub kept: bool,
     /// Looks at the bottom row and is dropped for it.
     pub bottom: bool,
-    /// Place by entropy among the heads that pass every filter, from 0.
+    /// What the criterion makes of it, larger is better; `None` where heads are chosen by entropy.
+    pub merit: Option<f64>,
+    /// Place by the criterion among the heads that pass every filter, from 0.
     pub rank: Option<usize>,
 }
 
@@ -56,7 +60,7 @@ impl SampleScores {
 }
 
 /// Result of the vote over frames.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Selected {
     /// The chosen heads, most votes first.
     pub heads: Vec<HeadId>,
@@ -65,6 +69,9 @@ pub struct Selected {
     /// Sum over frames of the place among the candidates, or the number of candidates where a head is not among
     /// them, `[layers, heads]`.
     pub rank_sums: Vec<u64>,
+    /// Mean over frames of what the boxes make of every head, a frame in which a filter drops it counting 0,
+    /// `[layers, heads]`; `None` unless heads are chosen by boxes.
+    pub merits: Option<Vec<f64>>,
     /// Frames that could vote.
     pub n_samples: usize,
     /// Heads per layer.
@@ -79,6 +86,7 @@ impl Selected {
             heads: Vec::new(),
             counts: vec![0; n_layers * n_heads],
             rank_sums: vec![0; n_layers * n_heads],
+            merits: None,
             n_samples: samples.len(),
             n_heads,
         }
@@ -212,20 +220,33 @@ impl Meter {
     }
 }
 
-/// Scores all heads of one frame: [`rank_heads`] of [`measure_heads`].
+/// Scores all heads of one frame: [`rank_heads`] of [`measure_heads`] and [`head_merits`]. `truth`, normalised to the
+/// grid, is read only where heads are chosen by boxes.
 ///
 /// # Errors
-/// [`Error::Option`] for options out of range, [`Error::NoSinks`] when sinks are to be filtered and none are known.
-pub fn score_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<SampleScores> {
+/// [`Error::Option`] for options out of range, [`Error::NoSinks`], [`Error::NoSwap`] and [`Error::NoBoxes`] when the
+/// frame lacks what the selection needs, [`Error::Box`] when `truth` is not a box.
+pub fn score_heads(
+    maps: &HeadMaps,
+    truth: Option<&Rect>,
+    selection: &HeadSelection,
+) -> Result<SampleScores> {
     let measures = measure_heads(maps, selection)?;
-    rank_heads(&measures, &maps.layers, maps.n_heads, selection)
+    let merits = head_merits(maps, truth, selection)?;
+    rank_heads(
+        &measures,
+        merits.as_deref(),
+        &maps.layers,
+        maps.n_heads,
+        selection,
+    )
 }
 
 /// Measures all heads of one frame, layer by layer. Valid while entropy rule, bottom-row rule and sink filter stay
 /// as they are.
 ///
 /// # Errors
-/// As [`score_heads`].
+/// [`Error::Option`] for options out of range, [`Error::NoSinks`] when sinks are to be filtered and none are known.
 pub fn measure_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<Vec<HeadMeasure>> {
     let mut meter = Meter::new(maps.grid, selection)?;
     if let Some(sinks) = maps.filtered_patches(selection)? {
@@ -235,17 +256,27 @@ pub fn measure_heads(maps: &HeadMaps, selection: &HeadSelection) -> Result<Vec<H
 }
 
 /// Applies elbow, filters and order to the measures of one frame, `[layers, heads]`; `layers` holds the number of
-/// every layer in the model.
+/// every layer in the model. Heads are ordered by `merits` where there are any, else by entropy.
 ///
 /// # Errors
-/// [`Error::Option`] for options out of range, [`Error::Shape`] when the measures do not fit the layers.
+/// [`Error::Option`] for options out of range, [`Error::Shape`] when the measures do not fit the layers or the merits.
 pub fn rank_heads(
     measures: &[HeadMeasure],
+    merits: Option<&[f64]>,
     layers: &[u32],
     n_heads: usize,
     selection: &HeadSelection,
 ) -> Result<SampleScores> {
     selection.validate()?;
+    if let Some(merits) = merits
+        && merits.len() != measures.len()
+    {
+        return Err(Error::Shape(format!(
+            "{} merits of {} heads",
+            merits.len(),
+            measures.len()
+        )));
+    }
     let sums_q: Vec<i64> = measures.iter().map(|head| head.sum_q).collect();
     let elbow = elbow(&sums_q, layers, n_heads, &selection.elbow)?;
     let id = |flat: usize| HeadId {
@@ -264,6 +295,7 @@ pub fn rank_heads(
             components: measure.components as usize,
             kept,
             bottom: measure.bottom,
+            merit: merits.map(|merits| merits[flat]),
             rank: None,
         })
         .collect();
@@ -271,10 +303,10 @@ pub fn rank_heads(
     let mut ranking: Vec<usize> = (0..heads.len())
         .filter(|&flat| {
             let head = &heads[flat];
-            head.kept
-                && !head.bottom
-                && head.entropy.is_finite()
-                && quantum::round(head.entropy) <= entropy_cap
+            // Infinite entropy says that no place stands out, which matters only where focus is what is asked for.
+            let focused = selection.entropy.max.is_none() && head.merit.is_some()
+                || head.entropy.is_finite() && quantum::round(head.entropy) <= entropy_cap;
+            head.kept && !head.bottom && focused
         })
         .collect();
     ranking.sort_by_key(|&flat| {
@@ -284,7 +316,11 @@ pub fn rank_heads(
         } else {
             0
         };
-        (quantum::round(head.entropy), attention, flat)
+        let best_first = match head.merit {
+            Some(merit) => -quantum::round(merit),
+            None => quantum::round(head.entropy),
+        };
+        (best_first, attention, flat)
     });
     for (rank, &flat) in ranking.iter().enumerate() {
         heads[flat].rank = Some(rank);
@@ -305,7 +341,8 @@ pub fn rank_heads(
     })
 }
 
-/// Lets frames vote and keeps the heads with most votes, in that order.
+/// Lets frames vote and keeps the heads with most votes, in that order. Where heads are chosen by boxes, those with votes
+/// are ordered by their mean merit instead: how well a head does counts more than how often it is among the best.
 ///
 /// # Errors
 /// [`Error::Shape`] when frames differ in their heads, [`Error::NoHeads`] when no frame votes for any.
@@ -339,13 +376,17 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
     if voted.is_empty() {
         return Err(Error::NoHeads);
     }
+    let merits = matches!(selection.criterion, Criterion::Boxes(_)).then(|| mean_merits(samples));
     voted.sort_by_key(|&flat| {
+        let merit = merits
+            .as_ref()
+            .map_or(0, |merits| -quantum::round(merits[flat]));
         let tie = if selection.freq_tie == FrequencyTie::RankSum {
             rank_sums[flat]
         } else {
             0
         };
-        (std::cmp::Reverse(counts[flat]), tie, flat)
+        (merit, std::cmp::Reverse(counts[flat]), tie, flat)
     });
     let heads = voted
         .iter()
@@ -359,9 +400,24 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
         heads,
         counts,
         rank_sums,
+        merits,
         n_samples: samples.len(),
         n_heads,
     })
+}
+
+/// Mean merit of every head over frames; a frame in which a filter drops the head counts 0.
+fn mean_merits(samples: &[SampleScores]) -> Vec<f64> {
+    let mut mean = vec![0.0; samples.first().map_or(0, |s| s.heads.len())];
+    for sample in samples {
+        for (mean, head) in mean.iter_mut().zip(&sample.heads) {
+            if head.rank.is_some() {
+                *mean += head.merit.unwrap_or(0.0);
+            }
+        }
+    }
+    mean.iter_mut().for_each(|m| *m /= samples.len() as f64);
+    mean
 }
 
 /// Sets sinks to 0; `renormalise` scales the rest so that the map keeps its sum, where anything is left.
