@@ -5,13 +5,9 @@
 
 use std::fmt;
 use std::hint::black_box;
-use std::sync::atomic::AtomicBool;
 
 use divan::Bencher;
-use grounding::{
-    Grid, HeadMaps, HeadSelection, Rect, Sample, evaluate, evaluate_scored, gaze, score_heads,
-    score_samples, select_heads,
-};
+use grounding::*;
 
 /// A model's heads: some look broadly, some at one place, some at two corners; all with noise.
 fn frame(grid: Grid, n_layers: usize, n_heads: usize, seed: u64) -> HeadMaps {
@@ -92,9 +88,23 @@ impl Case {
             .map(|seed| Sample {
                 maps: self.frame(seed),
                 truth: Some(Rect::new(0.2, 0.3, 0.5, 0.6)),
+                split: if seed % 2 == 0 {
+                    Split::Tune
+                } else {
+                    Split::HeldOut
+                },
+                episode: seed as usize / 10,
             })
             .collect()
     }
+}
+
+fn analysis(samples: &[Sample]) -> Analysis {
+    let mut analysis = Analysis::new(Analysis::DEFAULT_MEMORY);
+    for sample in samples {
+        analysis.push(sample.clone()).unwrap();
+    }
+    analysis
 }
 
 /// What a slider of the head scores recomputes on the frame in view.
@@ -105,18 +115,18 @@ const FRAMES: [Case; 3] = [
 ];
 
 /// What follows in the background.
-const DATASETS: [Case; 2] = [Case::new(2000, MODELS[0]), Case::new(200, MODELS[1])];
+const DATASETS: [Case; 2] = [Case::new(2000, MODELS[0]), Case::new(1000, MODELS[2])];
 
 #[divan::bench(args = FRAMES)]
 fn score(bencher: Bencher, case: Case) {
     let (maps, selection) = (case.frame(1), HeadSelection::default());
-    bencher.bench_local(|| score_heads(black_box(&maps), &selection).unwrap());
+    bencher.bench_local(|| score_heads(black_box(&maps), None, &selection).unwrap());
 }
 
 #[divan::bench(args = FRAMES)]
 fn heat_map_mask_and_box(bencher: Bencher, case: Case) {
     let (maps, selection) = (case.frame(1), HeadSelection::default());
-    let scores = score_heads(&maps, &selection).unwrap();
+    let scores = score_heads(&maps, None, &selection).unwrap();
     let heads = select_heads(&[scores], &selection).unwrap().heads;
     bencher.bench_local(|| gaze(black_box(&maps), &heads, &selection).unwrap());
 }
@@ -125,7 +135,7 @@ fn heat_map_mask_and_box(bencher: Bencher, case: Case) {
 fn slider_move(bencher: Bencher, case: Case) {
     let (maps, selection) = (case.frame(1), HeadSelection::default());
     bencher.bench_local(|| {
-        let scores = score_heads(black_box(&maps), &selection).unwrap();
+        let scores = score_heads(black_box(&maps), None, &selection).unwrap();
         let heads = select_heads(&[scores], &selection).unwrap().heads;
         gaze(&maps, &heads, &selection).unwrap()
     });
@@ -133,23 +143,74 @@ fn slider_move(bencher: Bencher, case: Case) {
 
 #[divan::bench(args = DATASETS, sample_count = 10)]
 fn evaluate_dataset(bencher: Bencher, case: Case) {
-    let (samples, selection, go_on) = (
-        case.samples(),
-        HeadSelection::default(),
-        AtomicBool::new(false),
-    );
-    bencher.bench_local(|| evaluate(&samples, &selection, &go_on).unwrap());
+    let samples = case.samples();
+    bencher
+        .with_inputs(|| analysis(&samples))
+        .bench_local_values(|mut analysis| {
+            analysis.evaluate(&HeadSelection::default(), &()).unwrap()
+        });
+}
+
+/// What a change of `k`, τ or the mask rule costs, with everything before it known: the change goes back and forth.
+fn change(bencher: Bencher, case: Case, changed: &HeadSelection) {
+    let mut analysis = analysis(&case.samples());
+    let usual = HeadSelection::default();
+    for selection in [&usual, changed] {
+        analysis.evaluate(selection, &()).unwrap();
+    }
+    let mut turn = 0;
+    bencher.bench_local(|| {
+        turn += 1;
+        analysis
+            .evaluate(if turn % 2 == 0 { changed } else { &usual }, &())
+            .unwrap()
+    });
 }
 
 #[divan::bench(args = DATASETS, sample_count = 10)]
-fn evaluate_dataset_scores_known(bencher: Bencher, case: Case) {
-    let (samples, selection, go_on) = (
-        case.samples(),
-        HeadSelection::default(),
-        AtomicBool::new(false),
-    );
-    let scores = score_samples(&samples, &selection, &go_on).unwrap();
-    bencher.bench_local(|| evaluate_scored(&samples, &scores, &selection, &go_on).unwrap());
+fn change_of_k(bencher: Bencher, case: Case) {
+    let changed = HeadSelection {
+        k: 5,
+        ..HeadSelection::default()
+    };
+    change(bencher, case, &changed);
+}
+
+#[divan::bench(args = DATASETS, sample_count = 10)]
+fn change_of_tau(bencher: Bencher, case: Case) {
+    let changed = HeadSelection {
+        elbow: Elbow {
+            mode: ElbowMode::Manual(0.3),
+            ..Elbow::default()
+        },
+        ..HeadSelection::default()
+    };
+    change(bencher, case, &changed);
+}
+
+#[divan::bench(args = DATASETS, sample_count = 10)]
+fn change_of_mask_rule(bencher: Bencher, case: Case) {
+    let changed = HeadSelection {
+        mask: MaskRule::TwoRegionsBudget {
+            base: BaseMask::default(),
+            budget: Budget::Share(0.12),
+            share1: 0.5,
+        },
+        ..HeadSelection::default()
+    };
+    change(bencher, case, &changed);
+}
+
+#[divan::bench(args = DATASETS, sample_count = 10)]
+fn change_of_entropy_rule(bencher: Bencher, case: Case) {
+    let changed = HeadSelection {
+        entropy: EntropyRule {
+            c: 1.5,
+            ..EntropyRule::default()
+        },
+        ..HeadSelection::default()
+    };
+    change(bencher, case, &changed);
 }
 
 fn main() {

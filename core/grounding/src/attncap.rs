@@ -89,7 +89,7 @@ fn read_header(file: &mut fs::File, len: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Fills `bytes` from `offset`; several threads may do so at once.
-fn read_exact_at(file: &fs::File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &fs::File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
         std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)

@@ -269,14 +269,20 @@ impl HeadMaps {
 
     /// The map of a head that a selection names.
     pub(crate) fn get(&self, id: HeadId) -> Result<&[f32]> {
-        let map = self.head(id.layer.into(), id.head.into());
-        if map.is_empty() {
+        self.flat(id)?;
+        Ok(self.head(id.layer.into(), id.head.into()))
+    }
+
+    /// Place of a head in `[layers · heads]`.
+    pub(crate) fn flat(&self, id: HeadId) -> Result<usize> {
+        let (layer, head) = (usize::from(id.layer), usize::from(id.head));
+        if layer >= self.n_layers || head >= self.n_heads {
             return Err(Error::Option(format!(
-                "head {} of layer {} does not exist among {} layers of {} heads",
-                id.head, id.layer, self.n_layers, self.n_heads
+                "head {head} of layer {layer} does not exist among {} layers of {} heads",
+                self.n_layers, self.n_heads
             )));
         }
-        Ok(map)
+        Ok(layer * self.n_heads + head)
     }
 
     /// Which patches the selection's sink filter removes; `None` when it is off.

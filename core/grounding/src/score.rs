@@ -1,5 +1,7 @@
 //! Which heads look in few places (one frame), and which do so in most frames.
 
+use std::borrow::Borrow;
+
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
 use crate::maps::{sum, sum64};
@@ -69,8 +71,8 @@ pub struct Selected {
     /// Sum over frames of the place among the candidates, or the number of candidates where a head is not among
     /// them, `[layers, heads]`.
     pub rank_sums: Vec<u64>,
-    /// Mean over frames of what the boxes make of every head, a frame in which a filter drops it counting 0,
-    /// `[layers, heads]`; `None` unless heads are chosen by boxes.
+    /// Mean over frames of what the criterion makes of every head, a frame in which a filter drops it counting 0,
+    /// `[layers, heads]`; `None` where heads are chosen by entropy.
     pub merits: Option<Vec<f64>>,
     /// Frames that could vote.
     pub n_samples: usize,
@@ -79,19 +81,6 @@ pub struct Selected {
 }
 
 impl Selected {
-    /// The result of a vote in which no head got one.
-    pub(crate) fn none(samples: &[SampleScores]) -> Self {
-        let (n_layers, n_heads) = samples.first().map_or((0, 0), |s| (s.n_layers, s.n_heads));
-        Self {
-            heads: Vec::new(),
-            counts: vec![0; n_layers * n_heads],
-            rank_sums: vec![0; n_layers * n_heads],
-            merits: None,
-            n_samples: samples.len(),
-            n_heads,
-        }
-    }
-
     /// Frames that voted for a head.
     pub fn votes(&self, id: HeadId) -> u32 {
         let head = usize::from(id.head);
@@ -341,12 +330,17 @@ pub fn rank_heads(
     })
 }
 
-/// Lets frames vote and keeps the heads with most votes, in that order. Where heads are chosen by boxes, those with votes
-/// are ordered by their mean merit instead: how well a head does counts more than how often it is among the best.
+/// Lets frames vote and keeps the heads with most votes, in that order. Where heads are not chosen by entropy,
+/// those with votes are ordered by their mean merit instead: in a small model nearly every head is among the candidates of
+/// nearly every frame, and counts would leave the choice to the order of heads.
 ///
 /// # Errors
 /// [`Error::Shape`] when frames differ in their heads, [`Error::NoHeads`] when no frame votes for any.
-pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Result<Selected> {
+pub fn select_heads<S: Borrow<SampleScores>>(
+    samples: &[S],
+    selection: &HeadSelection,
+) -> Result<Selected> {
+    let samples: Vec<&SampleScores> = samples.iter().map(Borrow::borrow).collect();
     selection.validate()?;
     let (n_layers, n_heads) = samples.first().map_or((0, 0), |s| (s.n_layers, s.n_heads));
     if samples
@@ -360,7 +354,7 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
     let absent = selection.candidates as u64;
     let mut counts = vec![0u32; n_layers * n_heads];
     let mut rank_sums = vec![samples.len() as u64 * absent; n_layers * n_heads];
-    for sample in samples {
+    for sample in &samples {
         for (rank, id) in sample
             .candidates
             .iter()
@@ -376,7 +370,7 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
     if voted.is_empty() {
         return Err(Error::NoHeads);
     }
-    let merits = matches!(selection.criterion, Criterion::Boxes(_)).then(|| mean_merits(samples));
+    let merits = (selection.criterion != Criterion::Entropy).then(|| mean_merits(&samples));
     voted.sort_by_key(|&flat| {
         let merit = merits
             .as_ref()
@@ -407,7 +401,7 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
 }
 
 /// Mean merit of every head over frames; a frame in which a filter drops the head counts 0.
-fn mean_merits(samples: &[SampleScores]) -> Vec<f64> {
+fn mean_merits(samples: &[&SampleScores]) -> Vec<f64> {
     let mut mean = vec![0.0; samples.first().map_or(0, |s| s.heads.len())];
     for sample in samples {
         for (mean, head) in mean.iter_mut().zip(&sample.heads) {

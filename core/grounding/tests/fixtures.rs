@@ -10,7 +10,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use grounding::*;
 use half::f16;
@@ -154,7 +153,7 @@ impl Case {
     fn scores(&self, selection: &HeadSelection) -> Vec<SampleScores> {
         self.maps
             .iter()
-            .map(|maps| score_heads(maps, selection).unwrap())
+            .map(|maps| score_heads(maps, None, selection).unwrap())
             .collect()
     }
 
@@ -706,55 +705,6 @@ fn masks_and_metrics() {
 }
 
 #[test]
-fn whole_datasets() {
-    for case in cases() {
-        let samples: Vec<Sample> = case
-            .maps
-            .iter()
-            .zip(case.boxes())
-            .map(|(maps, truth)| Sample {
-                maps: maps.clone(),
-                truth: Some(truth),
-            })
-            .collect();
-        for name in ["default", "robust"] {
-            let selection = HeadSelection {
-                mask: MaskRule::RegionBudget(Budget::Patches(case.budget())),
-                ..HeadSelection::preset(name).unwrap()
-            };
-            let got = evaluate(&samples, &selection, &AtomicBool::new(false)).unwrap();
-            let heads: Vec<[u16; 2]> = got
-                .selected
-                .heads
-                .iter()
-                .map(|h| [h.layer, h.head])
-                .collect();
-            assert_eq!(
-                serde_json::to_value(heads).unwrap(),
-                case.manifest["selected_heads"][name]
-            );
-            let map = if name == "default" {
-                "selected"
-            } else {
-                "selected_robust_sinkfilt"
-            };
-            let wanted = case.fixture.f64(&format!("out.mask.{map}.aggregate"));
-            let m = &got.metrics;
-            close(
-                &[m.box_recall, m.mean_iou, m.overall_iou, m.pointing],
-                &wanted[..4],
-                METRIC,
-                "metrics of a dataset",
-            );
-            assert_eq!(m.frames, case.n);
-        }
-        let stop = AtomicBool::new(true);
-        let stopped = evaluate(&samples, &HeadSelection::default(), &stop);
-        assert!(matches!(stopped, Err(Error::Cancelled)));
-    }
-}
-
-#[test]
 fn edge_cases() {
     let (Some(f), Some(manifest)) = (Fixture::open("edge.safetensors"), manifest()) else {
         return;
@@ -905,7 +855,7 @@ fn errors_name_their_place() {
             let scores: Vec<SampleScores> = frames
                 .map(|frame| {
                     let maps = HeadMaps::new(grid, shape[1], shape[2], frame).unwrap();
-                    score_heads(&maps, &HeadSelection::default()).unwrap()
+                    score_heads(&maps, None, &HeadSelection::default()).unwrap()
                 })
                 .collect();
             select_heads(&scores, &HeadSelection::default()).unwrap_err()

@@ -6,8 +6,6 @@
     reason = "tests"
 )]
 
-use std::sync::atomic::AtomicBool;
-
 use grounding::*;
 
 fn flat(rows: &[&[f64]]) -> (Vec<f64>, Grid) {
@@ -252,7 +250,7 @@ fn no_square_is_assumed() {
     for (rows, cols) in [(13, 27), (20, 11), (1, 7), (7, 1), (1, 1)] {
         let grid = Grid::new(rows, cols);
         let map = noise(grid, 5, 0.5);
-        let scores = score_heads(&maps(grid, 1, &[map]), &HeadSelection::default()).unwrap();
+        let scores = score_heads(&maps(grid, 1, &[map]), None, &HeadSelection::default()).unwrap();
         assert!((scores.heads[0].sum - 0.5).abs() < 1e-6);
     }
     assert_eq!(
@@ -277,7 +275,7 @@ fn bottom_row_threshold_scales() {
             bottom_row,
             ..HeadSelection::default()
         };
-        score_heads(&maps(grid, 1, &heads), &selection)
+        score_heads(&maps(grid, 1, &heads), None, &selection)
             .unwrap()
             .heads
             .iter()
@@ -300,18 +298,18 @@ fn sinks_are_removed_before_entropy_and_aggregation() {
     let mut selection = HeadSelection::preset("sink_filtered").unwrap();
     let plain = maps(grid, 1, std::slice::from_ref(&map));
     assert!(
-        matches!(score_heads(&plain, &selection), Err(Error::NoSinks)),
+        matches!(score_heads(&plain, None, &selection), Err(Error::NoSinks)),
         "no silent way round the filter"
     );
     let mut sink = vec![false; 16];
     sink[0] = true;
     let known = plain.with_sinks(Sinks::Verdict(sink.into())).unwrap();
     assert_eq!(
-        score_heads(&known, &selection).unwrap().heads[0].components,
+        score_heads(&known, None, &selection).unwrap().heads[0].components,
         1
     );
     assert_eq!(
-        score_heads(&known, &HeadSelection::default())
+        score_heads(&known, None, &HeadSelection::default())
             .unwrap()
             .heads[0]
             .components,
@@ -404,7 +402,7 @@ fn selection_by_hand() {
         bottom_row: BottomRow::Off,
         ..HeadSelection::default()
     };
-    let scores = score_heads(&heads(0.5), &selection).unwrap();
+    let scores = score_heads(&heads(0.5), None, &selection).unwrap();
     assert_eq!(scores.candidates, [id(0, 0), id(0, 2), id(0, 1)]);
     assert_eq!(
         scores.heads.iter().map(|h| h.rank).collect::<Vec<_>>(),
@@ -434,7 +432,7 @@ fn selection_by_hand() {
         ..selection.clone()
     };
     assert_eq!(
-        score_heads(&heads(0.75), &by_sum).unwrap().candidates[0],
+        score_heads(&heads(0.75), None, &by_sum).unwrap().candidates[0],
         id(0, 2)
     );
     let capped = HeadSelection {
@@ -445,11 +443,11 @@ fn selection_by_hand() {
         ..selection.clone()
     };
     assert_eq!(
-        score_heads(&heads(0.5), &capped).unwrap().candidates,
+        score_heads(&heads(0.5), None, &capped).unwrap().candidates,
         [id(0, 0), id(0, 2)]
     );
 
-    let nothing = score_heads(&maps(grid, 1, &[vec![0.0; 16]]), &selection).unwrap();
+    let nothing = score_heads(&maps(grid, 1, &[vec![0.0; 16]]), None, &selection).unwrap();
     assert!(nothing.candidates.is_empty());
     assert!(matches!(
         select_heads(&[nothing], &selection),
@@ -766,6 +764,8 @@ fn frames_without_a_region_are_misses() {
     let sample = |map: Vec<f64>, truth| Sample {
         maps: maps(grid, 1, &[map]),
         truth,
+        split: Split::Tune,
+        episode: 0,
     };
     let truth = Some(Rect::new(0.25, 0.25, 0.5, 0.5));
     let samples = [
@@ -782,12 +782,16 @@ fn frames_without_a_region_are_misses() {
         mask: MaskRule::RegionBudget(Budget::Patches(1)),
         ..HeadSelection::default()
     };
-    let run =
-        |selection: &HeadSelection| evaluate(&samples, selection, &AtomicBool::new(false)).unwrap();
+    let mut analysis = Analysis::new(usize::MAX);
+    for sample in samples {
+        analysis.push(sample).unwrap();
+    }
+    let mut run = |selection: &HeadSelection| analysis.evaluate(selection, &()).unwrap();
     let result = run(&selection);
-    assert_eq!(result.candidates, [1, 0, 0, 1]);
-    assert!(result.frames[3].is_none());
-    let m = result.metrics;
+    let candidates: Vec<_> = result.frames.iter().map(|f| f.candidates).collect();
+    assert_eq!(candidates, [Some(1), Some(0), Some(0), Some(1)]);
+    assert!(result.frames[3].metrics.is_none());
+    let m = result.tune.unwrap().metrics;
     assert_eq!(
         (m.frames, m.empty, m.pointing, m.box_recall),
         (3, 2, 1.0 / 3.0, 1.0 / 3.0)
@@ -801,18 +805,19 @@ fn frames_without_a_region_are_misses() {
         },
         ..selection
     };
-    assert!(matches!(
-        evaluate(&samples, &none, &AtomicBool::new(false)),
-        Err(Error::NoHeads)
-    ));
+    let failed = run(&none);
+    assert_eq!(failed.selected.unwrap_err().code(), Some("E_NO_HEADS"));
+    assert_eq!(
+        failed.frames[0].failure.as_ref().unwrap().code(),
+        Some("E_NO_HEADS")
+    );
+    assert_eq!(failed.tune.unwrap().metrics.empty, 3);
     let naive = run(&HeadSelection {
         aggregate: Aggregate::Naive,
         ..none
     });
-    assert_eq!(
-        (naive.metrics.pointing, naive.selected.heads.len()),
-        (1.0 / 3.0, 0)
-    );
+    assert_eq!(naive.tune.unwrap().metrics.pointing, 1.0 / 3.0);
+    assert!(naive.selected.is_err() && naive.frames[0].failure.is_none());
 }
 
 #[test]
