@@ -117,7 +117,9 @@ impl Look {
         let extent = grid.image_from_grid(Rect::new(0.0, 0.0, 1.0, 1.0));
         let scores = match same_maps.filter(|b| b.inputs.selection.scores_like(selection)) {
             Some(b) => b.scores.clone(),
-            None => score_heads(&maps, selection).map(Arc::new).map_err(text),
+            None => score_heads(&maps, None, selection)
+                .map(Arc::new)
+                .map_err(text),
         };
         let (heads, heads_from) = match heads {
             Some((heads, frames)) => (heads.clone(), HeadsFrom::TuningSplit(*frames)),
@@ -215,6 +217,7 @@ impl Look {
                 Aggregate::NaiveSinkFiltered => "Mean of all heads without sinks".into(),
                 Aggregate::Head(id) => format!("Head {}, smoothed", self.head_name(id)),
                 Aggregate::MeanSubtracted => "Mean over heads minus mean over tokens".into(),
+                Aggregate::Relative { .. } => "One layer relative to a generic prompt".into(),
             },
             MapChoice::Mean => "Mean of all heads".into(),
             MapChoice::Head(id) => format!("Head {}", self.head_name(id)),

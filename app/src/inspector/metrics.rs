@@ -327,7 +327,7 @@ fn score_tuning_split(
     let scored: Vec<grounding::Result<SampleScores>> = frames
         .par_iter()
         .filter(|_| !interrupted())
-        .map(|maps| score_heads(maps, selection))
+        .map(|maps| score_heads(maps, None, selection))
         .collect();
     let error = scored.iter().find_map(|s| s.as_ref().err());
     Scores {

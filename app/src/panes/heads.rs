@@ -552,6 +552,7 @@ mod tests {
             components: 1,
             kept: true,
             bottom: false,
+            merit: None,
             rank: Some(0),
         };
         let why = |score: HeadScore| why_excluded(&score, 0.6).unwrap_or_default();

@@ -813,6 +813,10 @@ impl Form<'_> {
             (Aggregate::Naive, "Mean of all heads"),
             (Aggregate::NaiveSinkFiltered, "Mean without sinks"),
             (Aggregate::MeanSubtracted, "Mean minus token mean"),
+            (
+                Aggregate::Relative { layer: None },
+                "Relative to a generic prompt",
+            ),
         ];
         let same =
             |a: &Aggregate, b: &Aggregate| std::mem::discriminant(a) == std::mem::discriminant(b);
@@ -871,7 +875,10 @@ impl Form<'_> {
                     },
                 );
             }
-            Aggregate::Naive | Aggregate::NaiveSinkFiltered | Aggregate::MeanSubtracted => {}
+            Aggregate::Naive
+            | Aggregate::NaiveSinkFiltered
+            | Aggregate::MeanSubtracted
+            | Aggregate::Relative { .. } => {}
         }
         Row {
             name: "Smoothing σ",

@@ -485,7 +485,7 @@ impl Heads {
         let looks: Vec<&ResolvedLook> = frames.iter().filter_map(|f| f.look(index)).collect();
         let scores = looks
             .iter()
-            .map(|look| score_heads(&look.maps, &arm.selection))
+            .map(|look| score_heads(&look.maps, None, &arm.selection))
             .collect::<Result<Vec<_>, _>>()
             .map_err(fail)?;
         let selected = select_heads(&scores, &arm.selection).map_err(fail)?;
@@ -709,6 +709,7 @@ impl Composer<'_> {
             Aggregate::NaiveSinkFiltered => "attention without sinks, mean of all heads".to_owned(),
             Aggregate::Head(_) => "attention of one head".to_owned(),
             Aggregate::MeanSubtracted => "attention minus its mean over tokens".to_owned(),
+            Aggregate::Relative { .. } => "attention relative to a generic prompt".to_owned(),
         }
     }
 }
@@ -749,6 +750,7 @@ fn automatic_title(
         Some(Aggregate::NaiveSinkFiltered) => "mean without sinks",
         Some(Aggregate::Head(_)) => "one head",
         Some(Aggregate::MeanSubtracted) => "mean-subtracted",
+        Some(Aggregate::Relative { .. }) => "relative to a generic prompt",
         Some(Aggregate::Selected { .. }) | None => "selected heads",
     };
     let map = |choice: MapChoice| match choice {

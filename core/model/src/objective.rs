@@ -281,7 +281,7 @@ impl Criterion {
         for (camera, (grid, keys)) in self.grids.iter().zip(images).enumerate() {
             let scores = (0..rows.batch)
                 .into_par_iter()
-                .map(|frame| score_heads(&head_maps(rows, frame, *grid, keys)?, selection))
+                .map(|frame| score_heads(&head_maps(rows, frame, *grid, keys)?, None, selection))
                 .collect::<grounding::Result<Vec<_>>>()?;
             heads.push(match select_heads(&scores, selection) {
                 Ok(selected) => selected.heads,

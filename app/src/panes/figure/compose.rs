@@ -167,6 +167,7 @@ pub(super) fn arm_summary(arm: &Arm) -> String {
             Aggregate::Naive
             | Aggregate::NaiveSinkFiltered
             | Aggregate::MeanSubtracted
+            | Aggregate::Relative { .. }
             | Aggregate::Head(_),
         ) => "no vote needed".to_owned(),
         (Some(heads), _) => {
