@@ -219,6 +219,8 @@ fn every_form_of_storage_gives_what_the_plain_functions_give() {
             let got = analysis.evaluate(selection, &()).unwrap();
             let (heads, [tune, held_out]) = plainly(frames, selection);
             assert_eq!(got.heads(), heads, "{selection}");
+            let counted_again = got.votes.unwrap().select(selection).unwrap().unwrap();
+            assert_eq!(counted_again.heads, heads, "{selection}");
             // By their text, in which NaN equals itself.
             let same =
                 |a: Option<Summary>, b: Option<Summary>| format!("{a:?}") == format!("{b:?}");

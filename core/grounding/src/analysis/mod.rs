@@ -203,6 +203,8 @@ pub struct Evaluation {
     pub held_out: Option<Summary>,
     /// Median threshold τ of the frames that vote.
     pub tau: Option<f64>,
+    /// What the vote was counted from; `None` where a frame could not be measured.
+    pub votes: Option<Votes>,
     /// Whether more frames are still to be measured.
     pub is_partial: bool,
     /// How long it took.
@@ -230,6 +232,53 @@ impl Evaluation {
             *counts.entry(candidates).or_default() += 1;
         }
         counts
+    }
+}
+
+/// The measures of the frames that vote: enough to count again under another elbow, `k` or order, without a look at the
+/// attention.
+#[derive(Clone, Debug)]
+pub struct Votes {
+    selection: HeadSelection,
+    layers: Arc<[u32]>,
+    n_heads: usize,
+    frames: Vec<(Arc<[HeadMeasure]>, Option<Arc<[f64]>>)>,
+}
+
+impl Votes {
+    /// Frames that vote.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Heads of all frames that vote together: what [`Votes::select`] ranks.
+    pub fn heads(&self) -> usize {
+        self.frames.len() * self.layers.len() * self.n_heads
+    }
+
+    /// The vote under `selection`; `None` where heads must be measured anew for it.
+    ///
+    /// # Errors
+    /// As [`select_heads`].
+    pub fn select(&self, selection: &HeadSelection) -> Option<Result<Selected>> {
+        let counted_only = self.selection.measures_like(selection)
+            && self.selection.criterion == selection.criterion;
+        counted_only.then(|| {
+            let scores: Vec<SampleScores> = self
+                .frames
+                .iter()
+                .map(|(measures, merits)| {
+                    rank_heads(
+                        measures,
+                        merits.as_deref(),
+                        &self.layers,
+                        self.n_heads,
+                        selection,
+                    )
+                })
+                .collect::<Result<_>>()?;
+            select_heads(&scores, selection)
+        })
     }
 }
 
@@ -688,6 +737,7 @@ impl Work<'_> {
             held_out: summary(Split::HeldOut),
             tau: taus.get(taus.len() / 2).copied(),
             is_partial: frames.len() < self.frames.len(),
+            votes: self.votes(cells),
             selected,
             frames,
             elapsed: self.began.elapsed(),
@@ -700,8 +750,7 @@ impl Work<'_> {
         let errors = cells
             .iter()
             .filter_map(|c| c.scores.as_ref()?.as_ref().err());
-        let (lacking, wrong): (Vec<_>, Vec<_>) =
-            errors.partition(|e| matches!(***e, Error::NoBoxes | Error::NoSwap));
+        let (lacking, wrong): (Vec<_>, Vec<_>) = errors.partition(|e| lacks(e));
         if let Some(error) = wrong.first() {
             return Err((*error).clone());
         }
@@ -710,6 +759,27 @@ impl Work<'_> {
             (true, Some(error)) => Err((*error).clone()),
             _ => select_heads(&samples, self.selection).map_err(Arc::new),
         }
+    }
+
+    fn votes(&self, cells: &[Cell]) -> Option<Votes> {
+        let shell = &self.frames.first()?.main.shell;
+        let by_merit = self.selection.criterion != Criterion::Entropy;
+        let mut frames = Vec::new();
+        for cell in cells.iter().filter(|cell| cell.measures.is_some()) {
+            let merits = match cell.merits.as_ref().filter(|_| by_merit) {
+                None => None,
+                Some(Ok(merits)) => Some(merits.clone()),
+                Some(Err(error)) if lacks(error) => continue,
+                Some(Err(_)) => return None,
+            };
+            frames.push((cell.measures.as_ref()?.as_ref().ok()?.clone(), merits));
+        }
+        Some(Votes {
+            selection: self.selection.clone(),
+            layers: shell.layers.clone(),
+            n_heads: shell.n_heads,
+            frames,
+        })
     }
 
     /// Numbers of one frame, and why it has no mask. Without one it counts as a miss, for leaving it out would reward
@@ -813,6 +883,11 @@ impl Work<'_> {
         let fitting = self.store.limit() / 4 / (per_head * size_of::<f64>()).max(1);
         fitting.clamp(self.selection.k.min(64), 64)
     }
+}
+
+/// Whether a frame only lacks what the criterion asks for, so that it does not vote.
+fn lacks(error: &Error) -> bool {
+    matches!(error, Error::NoBoxes | Error::NoSwap)
 }
 
 fn scores_of(cells: &[Cell]) -> impl Iterator<Item = &SampleScores> {
