@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
-use grounding::{Capture, HeadId, HeadSelection};
+use grounding::analysis::Summary;
+use grounding::{Analysis, Capture, HeadId, HeadSelection, Split};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
 use training::RunDir;
 
 use crate::cli::checkpoint_of;
-use crate::inspector::{self, MetricsRequest, Report, Split, Survey};
+use crate::inspector::{self, MetricsRequest, Report, Survey};
 use crate::opening::{self, Kind};
 
 /// What to ground.
@@ -129,7 +130,9 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     let metrics = MetricsRequest {
         survey: survey.clone(),
         selection: request.selection.clone(),
+        beside: None,
         view: camera.clone(),
+        memory: Analysis::DEFAULT_MEMORY,
         boxes,
     };
     let report = Report::measure(&metrics, &AtomicBool::new(false))?;
@@ -206,7 +209,7 @@ impl Grounded {
             .frames
             .first()
             .map(|frame| frame.capture.as_ref());
-        let selected = self.report.selected.as_ref();
+        let selected = self.report.selected();
         let heads: Vec<Value> = selected
             .map(|selected| {
                 selected
@@ -240,8 +243,8 @@ impl Grounded {
             "reference": self.report.source.map(|source| source.label()),
             "heads": heads,
             "heads_error": selected.err().map(|error| error.to_string()),
-            "tau": self.report.tau,
-            "metrics": { "tune": self.report.tune, "held_out": self.report.held_out },
+            "tau": self.report.evaluation.tau,
+            "metrics": { "tune": self.report.evaluation.tune, "held_out": self.report.evaluation.held_out },
             "frames": frames,
             "selection": self.report.request.selection,
         })
@@ -261,7 +264,7 @@ impl fmt::Display for Grounded {
             self.survey.frames.len(),
             self.camera
         )?;
-        match &self.report.selected {
+        match self.report.selected() {
             Ok(selected) => {
                 for &id in &selected.heads {
                     let (layer, head) = model_numbers(capture, id);
@@ -278,9 +281,9 @@ impl fmt::Display for Grounded {
         let Some(source) = self.report.source else {
             return write!(f, "no boxes or exact masks to compare with");
         };
-        let line = |f: &mut fmt::Formatter<'_>,
-                    name: &str,
-                    metrics: Option<grounding::DatasetMetrics>| match metrics {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, summary: Option<Summary>| match summary
+            .map(|s| s.metrics)
+        {
             Some(m) => writeln!(
                 f,
                 "{name:<13} {:>4} frames  IoU {:.3} {:<6}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",
@@ -293,8 +296,8 @@ impl fmt::Display for Grounded {
             ),
             None => writeln!(f, "{name:<13} nothing to measure"),
         };
-        line(f, Split::Tune.label(), self.report.tune)?;
-        line(f, Split::HeldOut.label(), self.report.held_out)?;
+        line(f, Split::Tune.label(), self.report.evaluation.tune)?;
+        line(f, Split::HeldOut.label(), self.report.evaluation.held_out)?;
         write!(f, "measured against the {}", source.label())
     }
 }
@@ -361,7 +364,7 @@ mod tests {
             device: DeviceChoice::Cpu,
         })
         .unwrap();
-        let selected = grounded.report.selected.as_ref().unwrap();
+        let selected = grounded.report.selected().unwrap();
         assert_eq!(selected.heads, [HeadId { layer: 1, head: 1 }]);
         let frames = selected.n_samples;
         assert!(frames > 0);

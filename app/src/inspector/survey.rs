@@ -2,31 +2,12 @@
 
 use crate::capture_file::OpenCaptures;
 use episode::{Dataset, DatasetInfo};
-use grounding::{Capture, Rect};
+use grounding::{Capture, HeadMaps, HeadSelection, Rect, Split};
 use std::sync::Arc;
 
 /// Frames in a survey. 32 frames a half give a standard error of about 0.04 for an IoU that spreads by 0.2, at less than
 /// a second of work for a nano model.
 pub const SURVEY_FRAMES: usize = 64;
-
-/// Which half of a survey a frame belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// Heads are chosen and thresholds are tuned on it.
-    Tune,
-    /// Only measured.
-    HeldOut,
-}
-
-impl Split {
-    /// The name shown to people.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Tune => "Tuning split",
-            Self::HeldOut => "Held out",
-        }
-    }
-}
 
 /// A frame to be captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +86,27 @@ pub struct Survey {
     pub frames: Vec<SurveyFrame>,
 }
 
+impl SurveyFrame {
+    /// The maps a selection works on in one view of the capture.
+    ///
+    /// # Errors
+    /// As [`Capture::head_maps_for`].
+    pub fn head_maps(&self, selection: &HeadSelection, view: usize) -> grounding::Result<HeadMaps> {
+        self.capture.head_maps_for(selection, view)
+    }
+}
+
 impl Survey {
+    /// Whether this is the other survey, or that one with more frames at its end.
+    pub fn is_more_of(&self, other: &Self) -> bool {
+        self.frames.len() >= other.frames.len()
+            && self
+                .frames
+                .iter()
+                .zip(&other.frames)
+                .all(|(a, b)| Arc::ptr_eq(&a.capture, &b.capture))
+    }
+
     /// A survey ends early once its captures take this much memory.
     pub const MAX_BYTES: usize = 1 << 30;
 

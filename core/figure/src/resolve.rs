@@ -677,8 +677,14 @@ impl Composer<'_> {
 
     /// The mask of a map; empty where the map shows no region, which is a miss and not an error.
     fn gaze(&self, map: &HeatMap, selection: &HeadSelection) -> Result<Gaze> {
-        Gaze::from_map_or_empty(map.clone(), &selection.mask, selection.dilate)
-            .map_err(|e| self.bad(e))
+        match Gaze::from_map_or_why(map.clone(), &selection.mask, selection.dilate) {
+            Ok((_, Some(why)))
+                if !matches!(why, GroundingError::EmptyMap | GroundingError::FlatMap) =>
+            {
+                Err(self.bad(why))
+            }
+            gaze => gaze.map(|(gaze, _)| gaze).map_err(|e| self.bad(e)),
+        }
     }
 
     fn numbers(&self, look: &ResolvedLook, gaze: &Gaze) -> Result<Option<CellNumbers>> {

@@ -37,7 +37,7 @@ fn object(frame: usize, instruction: usize) -> usize {
     row * GRID.cols + col
 }
 
-fn maps(frame: usize, instruction: usize) -> HeadMaps {
+fn maps_of(frame: usize, instruction: usize) -> HeadMaps {
     let mut noise = Noise(0x9E37_79B9_7F4A_7C15 ^ (frame as u64 * 2 + 1));
     let mut data = Vec::new();
     for layer in 0..LAYERS {
@@ -73,7 +73,7 @@ fn maps(frame: usize, instruction: usize) -> HeadMaps {
 
 /// Frame `i` of episode `i / 2`; episodes belong in turn to the two halves.
 fn sample(frame: usize) -> Sample {
-    let maps = maps(frame, 0).with_swapped(self::maps(frame, 1)).unwrap();
+    let maps = maps_of(frame, 0).with_swapped(maps_of(frame, 1)).unwrap();
     Sample {
         maps,
         truth: Some(GRID.patch_rect(object(frame, 0))),
@@ -535,7 +535,7 @@ fn a_selection_says_what_differs_and_starts_from_a_preset() {
 #[test]
 fn relative_attention_needs_the_generic_prompt() {
     let selection = HeadSelection::default().with_target("relative").unwrap();
-    let maps = maps(0, 0);
+    let maps = maps_of(0, 0);
     assert!(matches!(
         heat_map(&maps, &[], &selection),
         Err(Error::NoGeneric)
