@@ -135,7 +135,12 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
         memory: Analysis::DEFAULT_MEMORY,
         boxes,
     };
-    let report = Report::measure(&metrics, &AtomicBool::new(false))?;
+    let report = Report::measure(
+        &metrics,
+        &mut std::iter::empty(),
+        &[],
+        &AtomicBool::new(false),
+    )?;
     Ok(Grounded {
         source: request.path.clone(),
         camera,

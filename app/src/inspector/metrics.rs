@@ -71,8 +71,14 @@ struct Prepared {
     frames: Vec<PreparedFrame>,
 }
 
+/// Maps of a frame, or why it has none, and its reference box on the grid.
+type ReadFrame = (Result<HeadMaps, Arc<str>>, Option<(Rect, TruthSource)>);
+
 /// What the analysis does not know about a frame.
 struct PreparedFrame {
+    episode: usize,
+    step: usize,
+    split: Split,
     source: Option<TruthSource>,
     /// Number in the analysis, or why it has no maps.
     place: Result<usize, Arc<str>>,
@@ -98,31 +104,38 @@ impl Prepared {
             .par_iter()
             .map(|frame| Self::read(request, frame))
             .collect();
-        for (frame, (maps, truth)) in new.iter().zip(read) {
-            let place = maps.map(|maps| (maps, self.analysis.len()));
-            if let Ok((maps, _)) = &place {
-                self.analysis.push(Sample {
-                    maps: maps.clone(),
-                    truth: truth.map(|(rect, _)| rect),
-                    split: frame.split,
-                    episode: frame.episode,
-                })?;
-            }
-            self.frames.push(PreparedFrame {
-                source: truth.map(|(_, source)| source),
-                place: place.map(|(_, number)| number),
-            });
+        for (frame, read) in new.iter().zip(read) {
+            self.push(frame, read)?;
         }
         self.request = request.clone();
         Ok(())
     }
 
+    fn push(&mut self, frame: &SurveyFrame, (maps, truth): ReadFrame) -> grounding::Result<()> {
+        let place = match maps {
+            Err(reason) => Err(reason),
+            Ok(maps) => {
+                self.analysis.push(Sample {
+                    maps,
+                    truth: truth.map(|(rect, _)| rect),
+                    split: frame.split,
+                    episode: frame.episode,
+                })?;
+                Ok(self.analysis.len() - 1)
+            }
+        };
+        self.frames.push(PreparedFrame {
+            episode: frame.episode,
+            step: frame.step,
+            split: frame.split,
+            source: truth.map(|(_, source)| source),
+            place,
+        });
+        Ok(())
+    }
+
     /// Maps of one frame, or why it has none, and its reference box on the grid.
-    #[expect(clippy::type_complexity, reason = "two results that belong together")]
-    fn read(
-        request: &MetricsRequest,
-        frame: &SurveyFrame,
-    ) -> (Result<HeadMaps, Arc<str>>, Option<(Rect, TruthSource)>) {
+    fn read(request: &MetricsRequest, frame: &SurveyFrame) -> ReadFrame {
         let capture = &frame.capture;
         let Some(view) = capture.views.iter().position(|v| v.name == request.view) else {
             let reason = format!("the model does not look through `{}`", request.view);
@@ -187,20 +200,37 @@ pub struct Report {
 }
 
 impl Report {
-    /// Measures a selection, and another beside it where one is asked for, on the calling thread; without curves. Looks at
-    /// `cancel` before every frame.
+    /// Measures a selection, and another beside it where one is asked for, on the calling thread, with the curves that are
+    /// asked for. Takes `frames` one by one, after those of the request's survey, and keeps only what is measured of them.
+    /// Looks at `cancel` before every frame.
     ///
     /// # Errors
-    /// When it was cancelled or attention cannot be kept.
-    pub fn measure(request: &MetricsRequest, cancel: &AtomicBool) -> anyhow::Result<Self> {
+    /// When it was cancelled, a frame cannot be had, or attention cannot be kept.
+    pub fn measure(
+        request: &MetricsRequest,
+        frames: &mut dyn Iterator<Item = anyhow::Result<SurveyFrame>>,
+        fields: &[Field],
+        cancel: &AtomicBool,
+    ) -> anyhow::Result<Self> {
         let mut prepared = Prepared::new(request);
         prepared.extend(request)?;
+        for frame in frames {
+            let frame = frame?;
+            prepared.push(&frame, Prepared::read(request, &frame))?;
+            anyhow::ensure!(!cancel.load(Ordering::Relaxed), "cancelled");
+        }
         let watch = Interrupt(&|| cancel.load(Ordering::Relaxed));
         let evaluation = prepared.analysis.evaluate(&request.selection, &watch)?;
         let form = prepared.analysis.form();
         let mut report = Self::of(request, &prepared.frames, form, evaluation);
         if let Some(beside) = &request.beside {
             report.beside = Some(Arc::new(prepared.analysis.evaluate_beside(beside, &watch)?));
+        }
+        for &field in fields {
+            let curve = prepared
+                .analysis
+                .sensitivity(&request.selection, field, &watch)?;
+            report.curves.extend(curve.map(Arc::new));
         }
         Ok(report)
     }
@@ -211,12 +241,9 @@ impl Report {
         form: Form,
         evaluation: Evaluation,
     ) -> Self {
-        let frames: Vec<FrameReport> = request
-            .survey
-            .frames
+        let frames: Vec<FrameReport> = prepared
             .iter()
-            .zip(prepared)
-            .map_while(|(frame, known)| {
+            .map_while(|known| {
                 let (metrics, failure) = match &known.place {
                     Err(reason) => (None, Some(reason.clone())),
                     Ok(number) => {
@@ -227,9 +254,9 @@ impl Report {
                     }
                 };
                 Some(FrameReport {
-                    episode: frame.episode,
-                    step: frame.step,
-                    split: frame.split,
+                    episode: known.episode,
+                    step: known.step,
+                    split: known.split,
                     metrics,
                     source: known.source,
                     failure,
@@ -602,7 +629,8 @@ mod tests {
     }
 
     fn measure(request: &MetricsRequest) -> Report {
-        Report::measure(request, &AtomicBool::new(false)).unwrap()
+        let nothing_more = &mut std::iter::empty();
+        Report::measure(request, nothing_more, &[], &AtomicBool::new(false)).unwrap()
     }
 
     #[test]

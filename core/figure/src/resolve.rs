@@ -10,7 +10,7 @@ use episode::{Region, SharedDataset, is_specification};
 use grounding::attncap::CaptureFile;
 use grounding::{
     Aggregate, Capture, Error as GroundingError, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
-    QuerySelector, Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
+    Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -860,7 +860,7 @@ fn provenance(
                     capture.model_id.clone()
                 },
                 source: sources.into_iter().collect::<Vec<_>>().join(", "),
-                query: query_name(&arm.selection.query),
+                query: arm.selection.query.to_string(),
                 heads: ids.iter().map(named).collect(),
                 heads_from: from.clone(),
                 selection_id: selection_id(&arm.selection),
@@ -885,15 +885,6 @@ fn provenance(
             .collect(),
         reference,
         gazelab: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-fn query_name(query: &QuerySelector) -> String {
-    match query {
-        QuerySelector::ReadOut => "read-out".to_owned(),
-        QuerySelector::Last => "last token".to_owned(),
-        QuerySelector::Token(token) => format!("“{token}”"),
-        QuerySelector::Index(index) => format!("row {index}"),
     }
 }
 
