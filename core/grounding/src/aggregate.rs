@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::maps::{sum, sum64};
+use crate::maps::sum;
 use crate::mask::Quantised;
 use crate::score::remove_sinks;
 use crate::selection::{Aggregate, HeadSelection, Smoothing};
@@ -115,7 +115,7 @@ fn sum_of_heads(
     }
     let sinks = maps.filtered_patches(selection)?;
     let gaussian = Gaussian::new(maps.grid, selection.smoothing);
-    let mut total = vec![0.0; maps.grid.len()];
+    let mut heat = vec![0.0; maps.grid.len()];
     let mut map = vec![0.0; maps.grid.len()];
     for &head in heads {
         let weights = maps.get(head)?;
@@ -124,16 +124,16 @@ fn sum_of_heads(
             remove_sinks(&mut map, sinks, selection.sinks.renormalise, sum(weights));
         }
         if normalise {
-            let sum = sum64(&map);
-            if sum <= 0.0 {
+            let total = sum(&map);
+            if total <= 0.0 {
                 continue;
             }
-            map.iter_mut().for_each(|a| *a /= sum);
+            map.iter_mut().for_each(|a| *a /= total);
         }
         gaussian.apply(&mut map);
-        add(&mut total, &map);
+        add(&mut heat, &map);
     }
-    Ok(total)
+    Ok(heat)
 }
 
 /// Mean over all layers and heads.

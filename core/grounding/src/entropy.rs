@@ -1,9 +1,8 @@
 //! Criterion 2: spatial entropy of a head map.
 
-use crate::maps::{largest, sum64};
-use crate::selection::{
-    Connectivity, EntropyRule, EntropyTotal, EntropyWeight, Floor, NoComponent,
-};
+use crate::components::Components;
+use crate::maps::{Weight, largest, sum};
+use crate::selection::{EntropyRule, EntropyTotal, EntropyWeight, Floor, NoComponent};
 use crate::{Grid, Result};
 
 /// Values below this share of the largest one are rounding noise.
@@ -29,24 +28,14 @@ pub struct SpatialEntropy {
 /// [`crate::Error::Shape`] when the map does not fit the grid.
 pub fn spatial_entropy(map: &[f64], grid: Grid, rule: &EntropyRule) -> Result<SpatialEntropy> {
     grid.check_len(map.len())?;
-    let mut measure = EntropyMeasure::new(grid, *rule);
-    measure.map.copy_from_slice(map);
-    Ok(measure.run())
+    Ok(EntropyMeasure::new(grid, *rule).run(map, sum(map), 1.0))
 }
 
 /// Measures many maps of one grid without allocating for each.
 pub(crate) struct EntropyMeasure {
     grid: Grid,
     rule: EntropyRule,
-    /// The map to measure, `[P]`; overwritten by the excess over the mean.
-    pub(crate) map: Vec<f64>,
-    /// Whether a patch is above the floor and not yet in a component, with a border of one patch on every side, so
-    /// that no neighbour needs a bounds test.
-    open: Vec<bool>,
-    /// Patches of the current component whose neighbours are to be looked at, as indices into `open`.
-    stack: Vec<usize>,
-    /// Weight of every component.
-    weights: Vec<f64>,
+    components: Components,
 }
 
 impl EntropyMeasure {
@@ -54,101 +43,50 @@ impl EntropyMeasure {
         Self {
             grid,
             rule,
-            map: vec![0.0; grid.len()],
-            open: vec![false; (grid.rows + 2) * (grid.cols + 2)],
-            stack: Vec::new(),
-            weights: Vec::new(),
+            components: Components::new(grid, rule.connectivity),
         }
     }
 
-    /// Measures `self.map`.
-    pub(crate) fn run(&mut self) -> SpatialEntropy {
-        let Self {
-            grid,
-            rule,
-            map,
-            open,
-            stack,
-            weights,
-        } = self;
+    /// Measures a map `[P]` that adds up to `sum` and of which `scale` times every weight is meant.
+    ///
+    /// Shares do not depend on a common factor, so the map is neither normalised nor scaled; only the floor is.
+    #[inline(always)]
+    pub(crate) fn run<T: Weight>(&mut self, map: &[T], sum: f64, scale: f64) -> SpatialEntropy {
+        let rule = self.rule;
         let nothing = SpatialEntropy {
             entropy: f64::INFINITY,
             components: 0,
             bottom_row_full: false,
         };
-        let patches = grid.len() as f64;
-        let mut sum = sum64(map);
         if sum <= 0.0 {
             return nothing;
         }
-        if rule.normalise {
-            map.iter_mut().for_each(|a| *a /= sum);
-            sum = sum64(map);
-        }
+        let patches = self.grid.len() as f64;
         let cut = rule.c * (sum / patches);
-        let noise = NOISE * largest(map);
+        let largest = largest(map).real();
+        let noise = NOISE * largest;
+        if largest - cut <= noise {
+            return nothing;
+        }
         let floor = match rule.floor {
             Floor::Rel(value) => value / patches,
             Floor::Abs(value) => value,
         };
+        let floor = floor * if rule.normalise { sum } else { 1.0 / scale };
         // On a uniform map the mean is not exact, and the difference must not become a component.
-        let floor = floor.max(noise);
+        self.components
+            .mark(map, T::at_most(cut + floor.max(noise)));
 
-        let width = grid.cols + 2;
-        let mut any = false;
-        for (row, values) in map.chunks_exact_mut(grid.cols).enumerate() {
-            let start = (row + 1) * width + 1;
-            for (a, open) in values.iter_mut().zip(&mut open[start..start + grid.cols]) {
-                let excess = *a - cut;
-                *a = if excess > 0.0 { excess } else { 0.0 };
-                any |= *a > noise;
-                *open = *a > floor;
-            }
-        }
-        if !any {
-            // Nothing above the noise means nothing above the floor: `open` is clear for the next map.
-            return nothing;
-        }
-        let bottom = &open[grid.rows * width + 1..][..grid.cols];
-        let bottom_row_full = bottom.iter().all(|&open| open);
-
+        let excess = |patch: usize| map[patch].real() - cut;
         let by_pixels = rule.weight == EntropyWeight::Pixels;
-        let step = width as isize;
-        // Edge neighbours first, corners last.
-        let near = [-step, -1, 1, step, -step - 1, -step + 1, step - 1, step + 1];
-        let near = match rule.connectivity {
-            Connectivity::Eight => &near[..],
-            Connectivity::Four => &near[..4],
+        let weights = if by_pixels {
+            self.components.weigh(|_| 1.0)
+        } else {
+            self.components.weigh(excess)
         };
-        weights.clear();
-        for row in 0..grid.rows {
-            for col in 0..grid.cols {
-                let start = (row + 1) * width + col + 1;
-                if !std::mem::take(&mut open[start]) {
-                    continue;
-                }
-                let mut weight = 0.0;
-                stack.push(start);
-                while let Some(at) = stack.pop() {
-                    weight += if by_pixels {
-                        1.0
-                    } else {
-                        map[(at / width - 1) * grid.cols + at % width - 1]
-                    };
-                    for &offset in near {
-                        let next = at.wrapping_add_signed(offset);
-                        if std::mem::take(&mut open[next]) {
-                            stack.push(next);
-                        }
-                    }
-                }
-                weights.push(weight);
-            }
-        }
-
-        let components = weights.len();
+        let n = weights.len();
         let shares_sum_to_one = by_pixels || rule.total == EntropyTotal::Kept;
-        let entropy = match components {
+        let entropy = match n {
             0 if rule.no_component == NoComponent::Zero => 0.0,
             0 => f64::INFINITY,
             1 if shares_sum_to_one => 0.0,
@@ -156,7 +94,7 @@ impl EntropyMeasure {
                 let total = if shares_sum_to_one {
                     weights.iter().sum::<f64>()
                 } else {
-                    map.iter().filter(|&&a| a > noise).sum()
+                    (0..map.len()).map(excess).filter(|&b| b > noise).sum()
                 };
                 let share = weights.iter().map(|w| w / total);
                 (-share.map(|p| p * p.ln()).sum::<f64>()).max(0.0)
@@ -164,8 +102,8 @@ impl EntropyMeasure {
         };
         SpatialEntropy {
             entropy,
-            components,
-            bottom_row_full: bottom_row_full && components > 0,
+            components: n,
+            bottom_row_full: self.components.holds_bottom_row(),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod aggregate;
 pub mod attncap;
 mod capture;
+mod components;
 mod elbow;
 mod entropy;
 mod error;

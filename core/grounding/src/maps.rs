@@ -275,46 +275,69 @@ pub(crate) fn check_rows(data: &[f32], len: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sum in f64 with eight running sums, which the compiler keeps in vector registers.
-pub(crate) fn sum(values: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().map(|&v| f64::from(v)).sum();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(v);
-        }
-    }
-    lanes.iter().sum::<f64>() + rest
+/// A weight as it is stored.
+pub(crate) trait Weight: Copy + PartialOrd {
+    /// No attention.
+    const ZERO: Self;
+    /// The same number for arithmetic.
+    fn real(self) -> f64;
+    /// The largest storable number that is not above `bound`: weights exceed the one exactly when they exceed the
+    /// other.
+    fn at_most(bound: f64) -> Self;
 }
 
-/// The same for f64.
-pub(crate) fn sum64(values: &[f64]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += v;
+impl Weight for f64 {
+    const ZERO: Self = 0.0;
+
+    fn real(self) -> f64 {
+        self
+    }
+
+    fn at_most(bound: f64) -> Self {
+        bound
+    }
+}
+
+impl Weight for f32 {
+    const ZERO: Self = 0.0;
+
+    fn real(self) -> f64 {
+        f64::from(self)
+    }
+
+    fn at_most(bound: f64) -> Self {
+        let nearest = bound as Self;
+        if f64::from(nearest) > bound {
+            nearest.next_down()
+        } else {
+            nearest
         }
     }
-    lanes.iter().sum::<f64>() + rest
+}
+
+/// Sum in f64 with eight running sums, which the compiler keeps in vector registers.
+#[inline(always)]
+pub(crate) fn sum<T: Weight>(values: &[T]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += v.real();
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|v| v.real()).sum::<f64>()
 }
 
 /// Largest value, 0 where none is above it. Eight running maxima, as in [`sum`].
-pub(crate) fn largest(values: &[f64]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let more = |max: &mut f64, v: f64| *max = if v > *max { v } else { *max };
-    let chunks = values.chunks_exact(8);
-    chunks
-        .remainder()
-        .iter()
-        .for_each(|&v| more(&mut lanes[0], v));
+#[inline(always)]
+pub(crate) fn largest<T: Weight>(values: &[T]) -> T {
+    let more = |max: T, v: T| if v > max { v } else { max };
+    let mut lanes = [T::ZERO; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
     for chunk in chunks {
-        lanes
-            .iter_mut()
-            .zip(chunk)
-            .for_each(|(lane, &v)| more(lane, v));
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = more(*lane, v);
+        }
     }
-    lanes.into_iter().fold(0.0, f64::max)
+    lanes.iter().chain(rest).copied().fold(T::ZERO, more)
 }

@@ -2,7 +2,7 @@
 
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
-use crate::maps::{sum, sum64};
+use crate::maps::{largest, sum};
 use crate::selection::{BottomRow, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie};
 use crate::{Error, Grid, HeadId, HeadMaps, Result, quantum};
 
@@ -127,6 +127,8 @@ pub struct Meter {
     sinks: SinkFilter,
     /// Patches that the sink filter removes; empty where it is off or none are known yet.
     removed: Vec<bool>,
+    /// The map without them.
+    filtered: Vec<f32>,
     measure: EntropyMeasure,
 }
 
@@ -143,6 +145,7 @@ impl Meter {
             bottom_row: selection.bottom_row,
             sinks: selection.sinks,
             removed: Vec::new(),
+            filtered: Vec::new(),
             measure: EntropyMeasure::new(grid, selection.entropy),
         })
     }
@@ -170,26 +173,23 @@ impl Meter {
         if self.sinks.apply && self.removed.is_empty() {
             return Err(Error::NoSinks);
         }
-        let patches = self.grid.len();
         let raw_sum = sum(map);
-        let mut map_sum = raw_sum;
-        for (a, &weight) in self.measure.map.iter_mut().zip(map) {
-            *a = f64::from(weight);
-        }
+        let (mut map, mut map_sum, mut scale) = (map, raw_sum, 1.0);
         if self.sinks.apply {
-            remove_sinks(
-                &mut self.measure.map,
-                &self.removed,
-                self.sinks.renormalise,
-                raw_sum,
-            );
-            map_sum = sum64(&self.measure.map);
+            self.filtered.clear();
+            let kept = |(&weight, &sink)| if sink { 0.0 } else { weight };
+            self.filtered
+                .extend(map.iter().zip(&self.removed).map(kept));
+            map = &self.filtered;
+            map_sum = sum(map);
+            if self.sinks.renormalise && map_sum > 0.0 {
+                scale = raw_sum / map_sum;
+            }
         }
-        let brightest_below = self.measure.map[patches - self.grid.cols..]
-            .iter()
-            .copied()
-            .fold(0.0, f64::max);
-        let spatial = self.measure.run();
+        let spatial = self.measure.run(map, map_sum, scale);
+        map_sum *= scale;
+        let patches = map.len();
+        let brightest_below = largest(&map[patches - self.grid.cols..]) as f64 * scale;
         let bottom = match self.bottom_row {
             BottomRow::Off => false,
             BottomRow::ComponentFull => spatial.bottom_row_full,
@@ -372,7 +372,7 @@ pub(crate) fn remove_sinks(map: &mut [f64], sinks: &[bool], renormalise: bool, s
         }
     }
     if renormalise {
-        let left = sum64(map);
+        let left = sum(map);
         if left > 0.0 {
             let scale = sum_before / left;
             map.iter_mut().for_each(|a| *a *= scale);
