@@ -16,62 +16,61 @@ pub(crate) struct Components {
     /// The set after `lead` words of zeros, which are what the shifts find before the first patch.
     set: Vec<u64>,
     lead: usize,
-    /// Patches that have a left neighbour.
-    has_left: Vec<u64>,
-    /// Patches that have a right neighbour.
-    has_right: Vec<u64>,
-    /// Distance to the earlier neighbour a patch is linked to, by which of the earlier neighbours are in the set.
-    link: [u32; 16],
-    /// Per patch of the set: an earlier patch of its component, or itself.
-    parent: Vec<u32>,
-    /// Per patch of the set: weight of what hangs below it.
-    weight: Vec<f64>,
+    words: Vec<Word>,
+    /// One per patch, and what fills the last word; only those of the set are valid.
+    nodes: Vec<Node>,
     /// Patches of the set, ascending.
     members: Vec<u32>,
     /// Weights of the components.
     found: Vec<f64>,
 }
 
-/// Bits of the patterns by which [`Components::link`] is read.
-const LEFT: usize = 1;
-const ABOVE: usize = 2;
-const ABOVE_LEFT: usize = 4;
-const ABOVE_RIGHT: usize = 8;
+/// What 64 patches know about their neighbours.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    /// Which have a left neighbour.
+    has_left: u64,
+    /// Which have a right neighbour.
+    has_right: u64,
+    /// Which are linked to the row above.
+    up: u64,
+    /// Which are linked to the left, of their row or the one above.
+    left: u64,
+    /// Which are linked to the right, in the row above.
+    right: u64,
+    /// Which join two neighbours that may not know each other: the one they are linked to, and another.
+    joins: u64,
+}
+
+/// A patch of the set in the tree of its component.
+#[derive(Clone, Copy, Default)]
+struct Node {
+    /// Own weight, in the end with that of all below.
+    weight: f64,
+    /// An earlier patch of the component, or the patch itself.
+    parent: u32,
+}
 
 impl Components {
     pub(crate) fn new(grid: Grid, connectivity: Connectivity) -> Self {
-        let Grid { rows: _, cols } = grid;
         let patches = grid.len();
-        let words = patches.div_ceil(64);
-        let lead = (cols + 1) / 64 + 1;
-        let bits = |holds: &dyn Fn(usize) -> bool| {
-            let mut bits = vec![0u64; words];
-            for patch in (0..patches).filter(|&patch| holds(patch)) {
-                bits[patch / 64] |= 1 << (patch % 64);
-            }
-            bits
-        };
-        let eight = connectivity == Connectivity::Eight;
-        let link = std::array::from_fn(|pattern| match pattern {
-            // The patch above knows those at its sides already.
-            p if p & ABOVE != 0 => cols,
-            p if p & LEFT != 0 => 1,
-            p if eight && p & ABOVE_LEFT != 0 => cols + 1,
-            p if eight && p & ABOVE_RIGHT != 0 => cols - 1,
-            _ => 0,
-        } as u32);
+        let n_words = patches.div_ceil(64);
+        let lead = (grid.cols + 1) / 64 + 1;
+        let mut words = vec![Word::default(); n_words];
+        for patch in 0..patches {
+            let (word, col) = (&mut words[patch / 64], patch % grid.cols);
+            word.has_left |= u64::from(col > 0) << (patch % 64);
+            word.has_right |= u64::from(col + 1 < grid.cols) << (patch % 64);
+        }
         Self {
             grid,
             connectivity,
-            set: vec![0; lead + words],
+            set: vec![0; lead + n_words],
             lead,
-            has_left: bits(&|patch| patch % cols != 0),
-            has_right: bits(&|patch| patch % cols != cols - 1),
-            link,
-            parent: vec![0; patches],
-            weight: vec![0.0; patches],
+            words,
+            nodes: vec![Node::default(); n_words * 64],
             members: vec![0; patches],
-            found: vec![0.0; patches + LANES],
+            found: vec![0.0; patches],
         }
     }
 
@@ -79,17 +78,14 @@ impl Components {
     #[inline(always)]
     pub(crate) fn mark<T: Weight>(&mut self, map: &[T], threshold: T) {
         let words = &mut self.set[self.lead..];
-        let chunks = map.chunks_exact(64);
-        let rest = chunks.remainder();
+        let (chunks, rest) = map.as_chunks::<64>();
         if let (Some(last), false) = (words.last_mut(), rest.is_empty()) {
             let mut padded = [threshold; 64];
             padded[..rest.len()].copy_from_slice(rest);
             *last = bits_above(&padded, threshold);
         }
         for (word, chunk) in words.iter_mut().zip(chunks) {
-            if let Ok(chunk) = chunk.try_into() {
-                *word = bits_above(chunk, threshold);
-            }
+            *word = bits_above(chunk, threshold);
         }
     }
 
@@ -102,63 +98,104 @@ impl Components {
 
     /// Weights of the components of the set.
     #[inline(always)]
-    pub(crate) fn weigh(&mut self, weight_of: impl Fn(usize) -> f64) -> &[f64] {
-        let cols = self.grid.cols;
-        let eight = self.connectivity == Connectivity::Eight;
+    pub(crate) fn weigh(&mut self, weight_of: impl Fn(usize) -> f64) -> &mut [f64] {
+        self.link();
+        let Self {
+            lead,
+            grid: Grid { cols, .. },
+            ..
+        } = *self;
+        // As slices, which stay in registers where vectors would be looked up at every patch.
+        let (nodes, members, found) = (
+            &mut self.nodes[..],
+            &mut self.members[..],
+            &mut self.found[..],
+        );
         let mut n_members = 0;
-        for (word, (&has_left, &has_right)) in self.has_left.iter().zip(&self.has_right).enumerate()
+        let trees = nodes.as_chunks_mut::<64>().0.iter_mut();
+        for (at, ((nodes, &set), word)) in trees.zip(&self.set[lead..]).zip(&self.words).enumerate()
         {
-            let at = self.lead + word;
-            let set = self.set[at];
-            let left = set & shifted(&self.set, at, 1) & has_left;
-            let above = set & shifted(&self.set, at, cols);
-            let above_left = set & shifted(&self.set, at, cols + 1) & has_left;
-            let above_right = set & shifted(&self.set, at, cols - 1) & has_right;
-
             let mut open = set;
             while open != 0 {
-                let bit = open.trailing_zeros();
+                let bit = open.trailing_zeros() as usize;
                 open &= open - 1;
                 let is = |bits: u64| (bits >> bit & 1) as usize;
-                let pattern = is(left) * LEFT
-                    | is(above) * ABOVE
-                    | is(above_left) * ABOVE_LEFT
-                    | is(above_right) * ABOVE_RIGHT;
-                let patch = word * 64 + bit as usize;
-                self.parent[patch] = patch as u32 - self.link[pattern];
-                self.weight[patch] = weight_of(patch);
-                self.members[n_members] = patch as u32;
+                let patch = at * 64 + bit;
+                let parent = patch - is(word.up) * cols - is(word.left) + is(word.right);
+                nodes[bit % 64] = Node {
+                    weight: weight_of(patch),
+                    parent: parent as u32,
+                };
+                members[n_members] = patch as u32;
                 n_members += 1;
             }
+        }
 
-            // Neighbours on both sides of a patch that is not in the set.
-            let (mut bridges, distance) = if eight {
-                ((left | above_left) & above_right & !above, cols - 1)
-            } else {
-                (left & above & !above_left, 1)
-            };
-            while bridges != 0 {
-                let patch = word * 64 + bridges.trailing_zeros() as usize;
-                bridges &= bridges - 1;
-                join(&mut self.parent, patch, patch - distance);
+        let other = match self.connectivity {
+            Connectivity::Eight => cols - 1,
+            Connectivity::Four => 1,
+        };
+        for (at, word) in self.words.iter().enumerate() {
+            let mut open = word.joins;
+            while open != 0 {
+                let patch = at * 64 + open.trailing_zeros() as usize;
+                open &= open - 1;
+                join(nodes, patch, patch - other);
             }
         }
 
         // A parent comes before its children, so one walk backwards carries all weights to the roots.
         let mut n_found = 0;
-        for &patch in self.members[..n_members].iter().rev() {
-            let parent = self.parent[patch as usize];
-            let weight = self.weight[patch as usize];
-            self.weight[parent as usize] += weight;
-            self.found[n_found] = weight;
+        for &patch in members[..n_members].iter().rev() {
+            let Node { weight, parent } = nodes[patch as usize];
+            nodes[parent as usize].weight += weight;
+            found[n_found] = weight;
             n_found += usize::from(parent == patch);
         }
-        self.found[n_found..n_found + LANES].fill(0.0);
-        &self.found[..n_found]
+        &mut found[..n_found]
+    }
+
+    /// Finds for every patch of the set the earlier neighbours that are in it.
+    #[inline(always)]
+    fn link(&mut self) {
+        let Grid { rows: _, cols } = self.grid;
+        let set = &self.set[self.lead..];
+        // The set moved up by some patches: what lies so far before each of its patches.
+        let before = |distance: usize| {
+            let start = self.lead - distance / 64;
+            let bits = distance % 64;
+            let pairs = self.set[start..].iter().zip(&self.set[start - 1..]);
+            // In two steps, because a shift by 64 is none.
+            pairs.map(move |(high, low)| high << bits | low >> 1 >> (63 - bits))
+        };
+        let eight = self.connectivity == Connectivity::Eight;
+        let near = before(1)
+            .zip(before(cols))
+            .zip(before(cols + 1))
+            .zip(before(cols - 1));
+        for ((word, set), (((left, above), above_left), above_right)) in
+            self.words.iter_mut().zip(set).zip(near)
+        {
+            let left = set & left & word.has_left;
+            let above = set & above;
+            let above_left = set & above_left & word.has_left;
+            let above_right = set & above_right & word.has_right;
+            if eight {
+                // The patch above knows those at its sides already, and the one at the left knows the one above it.
+                let sides = above_left | above_right;
+                word.up = above | (sides & !left);
+                word.left = (left | above_left) & !above;
+                word.right = above_right & !(above | left | above_left);
+                word.joins = word.left & above_right;
+            } else {
+                word.up = above;
+                word.left = left & !above;
+                word.right = 0;
+                word.joins = left & above & !above_left;
+            }
+        }
     }
 }
-
-const LANES: usize = 8;
 
 /// One bit per value above a threshold.
 #[inline(always)]
@@ -176,22 +213,14 @@ fn bits_above<T: Weight>(values: &[T; 64], threshold: T) -> u64 {
     bits
 }
 
-/// Word `at` of the set moved up by `distance` patches: what lies so far before each of its patches.
-#[inline(always)]
-fn shifted(set: &[u64], at: usize, distance: usize) -> u64 {
-    let (words, bits) = (distance / 64, distance % 64);
-    // In two steps, because a shift by 64 is none.
-    set[at - words] << bits | set[at - words - 1] >> 1 >> (63 - bits)
-}
-
 /// Makes one tree of two.
-fn join(parent: &mut [u32], a: usize, b: usize) {
+fn join(nodes: &mut [Node], a: usize, b: usize) {
     let root = |mut patch: usize| {
-        while parent[patch] as usize != patch {
-            patch = parent[patch] as usize;
+        while nodes[patch].parent as usize != patch {
+            patch = nodes[patch].parent as usize;
         }
         patch
     };
     let (a, b) = (root(a), root(b));
-    parent[a.max(b)] = a.min(b) as u32;
+    nodes[a.max(b)].parent = a.min(b) as u32;
 }

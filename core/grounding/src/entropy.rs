@@ -1,7 +1,7 @@
 //! Criterion 2: spatial entropy of a head map.
 
 use crate::components::Components;
-use crate::maps::{Weight, largest, sum};
+use crate::maps::{self, Weight, largest};
 use crate::selection::{EntropyRule, EntropyTotal, EntropyWeight, Floor, NoComponent};
 use crate::{Grid, Result};
 
@@ -28,7 +28,7 @@ pub struct SpatialEntropy {
 /// [`crate::Error::Shape`] when the map does not fit the grid.
 pub fn spatial_entropy(map: &[f64], grid: Grid, rule: &EntropyRule) -> Result<SpatialEntropy> {
     grid.check_len(map.len())?;
-    Ok(EntropyMeasure::new(grid, *rule).run(map, sum(map), 1.0))
+    Ok(EntropyMeasure::new(grid, *rule).run(map, maps::sum(map), 1.0))
 }
 
 /// Measures many maps of one grid without allocating for each.
@@ -63,19 +63,18 @@ impl EntropyMeasure {
         }
         let patches = self.grid.len() as f64;
         let cut = rule.c * (sum / patches);
-        let largest = largest(map).real();
-        let noise = NOISE * largest;
-        if largest - cut <= noise {
-            return nothing;
-        }
         let floor = match rule.floor {
             Floor::Rel(value) => value / patches,
             Floor::Abs(value) => value,
         };
-        let floor = floor * if rule.normalise { sum } else { 1.0 / scale };
-        // On a uniform map the mean is not exact, and the difference must not become a component.
-        self.components
-            .mark(map, T::at_most(cut + floor.max(noise)));
+        let mut floor = floor * if rule.normalise { sum } else { 1.0 / scale };
+        let largest = || largest(map).real();
+        // On a uniform map the mean is not exact, and the difference must not become a component. No value is larger
+        // than the sum, so a floor above that much needs no look at the map.
+        if floor < NOISE * sum {
+            floor = floor.max(NOISE * largest());
+        }
+        self.components.mark(map, T::at_most(cut + floor));
 
         let excess = |patch: usize| map[patch].real() - cut;
         let by_pixels = rule.weight == EntropyWeight::Pixels;
@@ -87,17 +86,19 @@ impl EntropyMeasure {
         let n = weights.len();
         let shares_sum_to_one = by_pixels || rule.total == EntropyTotal::Kept;
         let entropy = match n {
-            0 if rule.no_component == NoComponent::Zero => 0.0,
+            0 if rule.no_component == NoComponent::Zero && largest() - cut > NOISE * largest() => {
+                0.0
+            }
             0 => f64::INFINITY,
             1 if shares_sum_to_one => 0.0,
             _ => {
                 let total = if shares_sum_to_one {
-                    weights.iter().sum::<f64>()
+                    maps::sum(weights)
                 } else {
+                    let noise = NOISE * largest();
                     (0..map.len()).map(excess).filter(|&b| b > noise).sum()
                 };
-                let share = weights.iter().map(|w| w / total);
-                (-share.map(|p| p * p.ln()).sum::<f64>()).max(0.0)
+                surprise(weights, total)
             }
         };
         SpatialEntropy {
@@ -106,4 +107,40 @@ impl EntropyMeasure {
             bottom_row_full: self.components.holds_bottom_row(),
         }
     }
+}
+
+/// −Σ p ln p over the shares of the weights in a total, never below 0. The weights become the terms.
+#[inline(always)]
+fn surprise(weights: &mut [f64], total: f64) -> f64 {
+    let scale = 1.0 / total;
+    for weight in &mut *weights {
+        let share = *weight * scale;
+        *weight = share * ln(share);
+    }
+    (-maps::sum(weights)).max(0.0)
+}
+
+/// Natural logarithm of a positive normal number to some 1e-15; a number for 0.
+///
+/// The one of the standard library calls into the system for every value. This one has no branch, so the compiler takes
+/// several at a time.
+#[inline(always)]
+fn ln(x: f64) -> f64 {
+    const ONE: u64 = 1.0f64.to_bits();
+    const ROOT_HALF: u64 = std::f64::consts::FRAC_1_SQRT_2.to_bits();
+    const EXPONENT: u64 = 0x7ff << 52;
+    // 2^52, whose mantissa counts ones.
+    const COUNT: f64 = (1u64 << 52) as f64;
+
+    // x = 2^e · m with m in [√½, √2).
+    let moved = x.to_bits().wrapping_add(ONE - ROOT_HALF);
+    let e = f64::from_bits(moved >> 52 | COUNT.to_bits()) - (COUNT + 1023.0);
+    let m = f64::from_bits(x.to_bits().wrapping_sub(moved & EXPONENT).wrapping_add(ONE));
+    // ln m = 2 artanh((m - 1) / (m + 1)).
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let series = 1.0 / 13.0 + z * (1.0 / 15.0 + z * (1.0 / 17.0));
+    let series = 1.0 / 7.0 + z * (1.0 / 9.0 + z * (1.0 / 11.0 + z * series));
+    let series = 1.0 + z * (1.0 / 3.0 + z * (1.0 / 5.0 + z * series));
+    e * std::f64::consts::LN_2 + 2.0 * s * series
 }

@@ -315,11 +315,11 @@ impl Weight for f32 {
     }
 }
 
-/// Sum in f64 with eight running sums, which the compiler keeps in vector registers.
+/// Sum in f64 with sixteen running sums: vector registers add several at once, and none waits for the last addition.
 #[inline(always)]
 pub(crate) fn sum<T: Weight>(values: &[T]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let (chunks, rest) = values.as_chunks::<8>();
+    let mut lanes = [0.0; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
             *lane += v.real();
@@ -328,12 +328,12 @@ pub(crate) fn sum<T: Weight>(values: &[T]) -> f64 {
     lanes.iter().sum::<f64>() + rest.iter().map(|v| v.real()).sum::<f64>()
 }
 
-/// Largest value, 0 where none is above it. Eight running maxima, as in [`sum`].
+/// Largest value, 0 where none is above it. Running maxima as in [`sum`].
 #[inline(always)]
 pub(crate) fn largest<T: Weight>(values: &[T]) -> T {
     let more = |max: T, v: T| if v > max { v } else { max };
-    let mut lanes = [T::ZERO; 8];
-    let (chunks, rest) = values.as_chunks::<8>();
+    let mut lanes = [T::ZERO; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
             *lane = more(*lane, v);
