@@ -200,15 +200,9 @@ impl Components {
 /// One bit per value above a threshold.
 #[inline(always)]
 fn bits_above<T: Weight>(values: &[T; 64], threshold: T) -> u64 {
-    let mut above = [0u8; 64];
-    for (above, &value) in above.iter_mut().zip(values) {
-        *above = u8::from(value > threshold);
-    }
     let mut bits = 0;
-    for (i, eight) in above.as_chunks::<8>().0.iter().enumerate() {
-        // The product moves the lowest bit of byte k to bit 56 + k; no two of its terms meet.
-        let byte = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits |= byte << (8 * i);
+    for (i, &eight) in values.as_chunks::<8>().0.iter().enumerate() {
+        bits |= u64::from(T::above(eight, threshold)) << (8 * i);
     }
     bits
 }

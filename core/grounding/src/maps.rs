@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use wide::{f32x8, f64x8};
+
 use crate::selection::{HeadSelection, SinkRule};
 use crate::{Error, Grid, Result, sinks};
 
@@ -120,12 +122,7 @@ impl HeadMaps {
         data: Arc<[f32]>,
     ) -> Result<Self> {
         let n_layers = layers.len();
-        let most = usize::from(u16::MAX) + 1;
-        if n_layers > most || n_heads > most {
-            return Err(Error::Shape(format!(
-                "{n_layers} layers of {n_heads} heads, at most {most} are possible"
-            )));
-        }
+        check_heads(n_layers, n_heads)?;
         Ok(Self {
             grid,
             n_layers,
@@ -234,6 +231,17 @@ impl HeadMaps {
     }
 }
 
+/// Refuses more layers or heads than a [`HeadId`] can name.
+pub(crate) fn check_heads(n_layers: usize, n_heads: usize) -> Result<()> {
+    let most = usize::from(u16::MAX) + 1;
+    if n_layers > most || n_heads > most {
+        return Err(Error::Shape(format!(
+            "{n_layers} layers of {n_heads} heads, at most {most} are possible"
+        )));
+    }
+    Ok(())
+}
+
 /// Checks post-softmax attention `[lead.., P]`.
 ///
 /// # Errors
@@ -284,6 +292,8 @@ pub(crate) trait Weight: Copy + PartialOrd {
     /// The largest storable number that is not above `bound`: weights exceed the one exactly when they exceed the
     /// other.
     fn at_most(bound: f64) -> Self;
+    /// One bit for every value above a threshold, lowest first.
+    fn above(values: [Self; 8], threshold: Self) -> u8;
 }
 
 impl Weight for f64 {
@@ -295,6 +305,13 @@ impl Weight for f64 {
 
     fn at_most(bound: f64) -> Self {
         bound
+    }
+
+    #[inline(always)]
+    fn above(values: [Self; 8], threshold: Self) -> u8 {
+        f64x8::from(values)
+            .simd_gt(f64x8::splat(threshold))
+            .to_bitmask() as u8
     }
 }
 
@@ -313,31 +330,55 @@ impl Weight for f32 {
             nearest
         }
     }
+
+    #[inline(always)]
+    fn above(values: [Self; 8], threshold: Self) -> u8 {
+        f32x8::from(values)
+            .simd_gt(f32x8::splat(threshold))
+            .to_bitmask() as u8
+    }
 }
 
-/// Sum in f64 with sixteen running sums: vector registers add several at once, and none waits for the last addition.
+/// Sum in f64.
 #[inline(always)]
 pub(crate) fn sum<T: Weight>(values: &[T]) -> f64 {
-    let mut lanes = [0.0; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += v.real();
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().map(|v| v.real()).sum::<f64>()
+    reduce(values, 0.0, T::real, |sum, v| sum + v)
 }
 
-/// Largest value, 0 where none is above it. Running maxima as in [`sum`].
+/// Largest value, 0 where none is above it.
 #[inline(always)]
 pub(crate) fn largest<T: Weight>(values: &[T]) -> T {
-    let more = |max: T, v: T| if v > max { v } else { max };
-    let mut lanes = [T::ZERO; 16];
+    reduce(
+        values,
+        T::ZERO,
+        |v| v,
+        |max, v| if v > max { v } else { max },
+    )
+}
+
+/// Sixteen running results, which are halved in the end: the compiler keeps several to a vector register, and none
+/// waits for the last.
+#[inline(always)]
+fn reduce<T: Copy, U: Copy>(
+    values: &[T],
+    start: U,
+    read: impl Fn(T) -> U,
+    merge: impl Fn(U, U) -> U,
+) -> U {
+    let mut lanes = [start; 16];
     let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane = more(*lane, v);
+            *lane = merge(*lane, read(v));
         }
     }
-    lanes.iter().chain(rest).copied().fold(T::ZERO, more)
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = merge(*lane, read(v));
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = merge(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
 }

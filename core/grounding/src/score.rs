@@ -2,7 +2,7 @@
 
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
-use crate::maps::{largest, sum};
+use crate::maps::{check_heads, largest, sum};
 use crate::selection::{BottomRow, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie};
 use crate::{Error, Grid, HeadId, HeadMaps, Result, quantum};
 
@@ -246,60 +246,60 @@ pub fn rank_heads(
     selection: &HeadSelection,
 ) -> Result<SampleScores> {
     selection.validate()?;
+    check_heads(layers.len(), n_heads)?;
     let sums_q: Vec<i64> = measures.iter().map(|head| head.sum_q).collect();
     let elbow = elbow(&sums_q, layers, n_heads, &selection.elbow)?;
-    let id = |flat: usize| HeadId {
-        layer: (flat / n_heads) as u16,
-        head: (flat % n_heads) as u16,
-    };
-    let mut heads: Vec<HeadScore> = measures
-        .iter()
-        .zip(&elbow.keep)
-        .enumerate()
-        .map(|(flat, (measure, &kept))| HeadScore {
-            id: id(flat),
-            sum: measure.sum,
-            sum_q: measure.sum_q,
-            entropy: measure.entropy,
-            components: measure.components as usize,
-            kept,
-            bottom: measure.bottom,
-            rank: None,
-        })
-        .collect();
+    let numbers = |n: usize| (0..=u16::MAX).take(n);
+    let ids = numbers(layers.len())
+        .flat_map(|layer| numbers(n_heads).map(move |head| HeadId { layer, head }));
+    let mut heads: Vec<HeadScore> = Vec::with_capacity(measures.len());
+    heads.extend(
+        measures
+            .iter()
+            .zip(&elbow.keep)
+            .zip(ids)
+            .map(|((measure, &kept), id)| HeadScore {
+                id,
+                sum: measure.sum,
+                sum_q: measure.sum_q,
+                entropy: measure.entropy,
+                components: measure.components as usize,
+                kept,
+                bottom: measure.bottom,
+                rank: None,
+            }),
+    );
     let entropy_cap = selection.entropy.max.map_or(i64::MAX, quantum::round);
-    let mut ranking: Vec<usize> = (0..heads.len())
-        .filter(|&flat| {
-            let head = &heads[flat];
-            head.kept
-                && !head.bottom
-                && head.entropy.is_finite()
-                && quantum::round(head.entropy) <= entropy_cap
-        })
-        .collect();
-    ranking.sort_by_key(|&flat| {
-        let head = &heads[flat];
-        let attention = if selection.tie == Tie::Sum {
-            -head.sum_q
-        } else {
-            0
-        };
-        (quantum::round(head.entropy), attention, flat)
-    });
-    for (rank, &flat) in ranking.iter().enumerate() {
+    // What is sorted is the whole key, so that no comparison has to look a head up.
+    let mut ranking: Vec<(i64, i64, usize)> = Vec::with_capacity(heads.len());
+    for (flat, head) in heads.iter().enumerate() {
+        if head.kept && !head.bottom && head.entropy.is_finite() {
+            let entropy = quantum::round(head.entropy);
+            let attention = if selection.tie == Tie::Sum {
+                -head.sum_q
+            } else {
+                0
+            };
+            if entropy <= entropy_cap {
+                ranking.push((entropy, attention, flat));
+            }
+        }
+    }
+    ranking.sort_unstable();
+    for (rank, &(.., flat)) in ranking.iter().enumerate() {
         heads[flat].rank = Some(rank);
     }
     let candidates = ranking
         .iter()
         .take(selection.candidates)
-        .map(|&flat| id(flat))
+        .map(|&(.., flat)| heads[flat].id)
         .collect();
     Ok(SampleScores {
         n_layers: layers.len(),
         n_heads,
         tau: quantum::real(elbow.tau_q),
         tau_q: elbow.tau_q,
-        elbow: elbow.head.map(id),
+        elbow: elbow.head.map(|flat| heads[flat].id),
         candidates,
         heads,
     })
