@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::maps::{sum, sum64};
+use crate::maps::sum;
 use crate::mask::Quantised;
 use crate::score::remove_sinks;
 use crate::selection::{Aggregate, HeadSelection, Smoothing};
@@ -157,11 +157,11 @@ impl HeadSmoother {
             remove_sinks(&mut map, sinks, self.renormalise, sum(weights));
         }
         if self.normalise {
-            let sum = sum64(&map);
-            if sum <= 0.0 {
+            let total = sum(&map);
+            if total <= 0.0 {
                 return vec![0.0; map.len()];
             }
-            map.iter_mut().for_each(|a| *a /= sum);
+            map.iter_mut().for_each(|a| *a /= total);
         }
         self.gaussian.apply(&mut map);
         map

@@ -10,6 +10,7 @@ mod aggregate;
 pub mod analysis;
 pub mod attncap;
 mod capture;
+mod components;
 mod criteria;
 mod elbow;
 mod entropy;

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
-use crate::maps::{sum, sum64};
+use crate::maps::{check_heads, largest, sum};
 use crate::selection::{
     BottomRow, Criterion, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie,
 };
@@ -124,6 +124,8 @@ pub struct Meter {
     sinks: SinkFilter,
     /// Patches that the sink filter removes; empty where it is off or none are known yet.
     removed: Vec<bool>,
+    /// The map without them.
+    filtered: Vec<f32>,
     measure: EntropyMeasure,
 }
 
@@ -140,6 +142,7 @@ impl Meter {
             bottom_row: selection.bottom_row,
             sinks: selection.sinks,
             removed: Vec::new(),
+            filtered: Vec::new(),
             measure: EntropyMeasure::new(grid, selection.entropy),
         })
     }
@@ -167,26 +170,23 @@ impl Meter {
         if self.sinks.apply && self.removed.is_empty() {
             return Err(Error::NoSinks);
         }
-        let patches = self.grid.len();
         let raw_sum = sum(map);
-        let mut map_sum = raw_sum;
-        for (a, &weight) in self.measure.map.iter_mut().zip(map) {
-            *a = f64::from(weight);
-        }
+        let (mut map, mut map_sum, mut scale) = (map, raw_sum, 1.0);
         if self.sinks.apply {
-            remove_sinks(
-                &mut self.measure.map,
-                &self.removed,
-                self.sinks.renormalise,
-                raw_sum,
-            );
-            map_sum = sum64(&self.measure.map);
+            self.filtered.clear();
+            let kept = |(&weight, &sink)| if sink { 0.0 } else { weight };
+            self.filtered
+                .extend(map.iter().zip(&self.removed).map(kept));
+            map = &self.filtered;
+            map_sum = sum(map);
+            if self.sinks.renormalise && map_sum > 0.0 {
+                scale = raw_sum / map_sum;
+            }
         }
-        let brightest_below = self.measure.map[patches - self.grid.cols..]
-            .iter()
-            .copied()
-            .fold(0.0, f64::max);
-        let spatial = self.measure.run();
+        let spatial = self.measure.run(map, map_sum, scale);
+        map_sum *= scale;
+        let patches = map.len();
+        let brightest_below = largest(&map[patches - self.grid.cols..]) as f64 * scale;
         let bottom = match self.bottom_row {
             BottomRow::Off => false,
             BottomRow::ComponentFull => spatial.bottom_row_full,
@@ -266,18 +266,16 @@ pub fn rank_heads(
             measures.len()
         )));
     }
+    check_heads(layers.len(), n_heads)?;
     let sums_q: Vec<i64> = measures.iter().map(|head| head.sum_q).collect();
     let elbow = elbow(&sums_q, layers, n_heads, &selection.elbow)?;
-    let id = |flat: usize| HeadId {
-        layer: (flat / n_heads) as u16,
-        head: (flat % n_heads) as u16,
-    };
-    let mut heads: Vec<HeadScore> = measures
-        .iter()
-        .zip(&elbow.keep)
-        .enumerate()
-        .map(|(flat, (measure, &kept))| HeadScore {
-            id: id(flat),
+    let numbers = |n: usize| (0..=u16::MAX).take(n);
+    let ids = numbers(layers.len())
+        .flat_map(|layer| numbers(n_heads).map(move |head| HeadId { layer, head }));
+    let mut heads: Vec<HeadScore> = Vec::with_capacity(measures.len());
+    heads.extend(measures.iter().zip(&elbow.keep).zip(ids).enumerate().map(
+        |(flat, ((measure, &kept), id))| HeadScore {
+            id,
             sum: measure.sum,
             sum_q: measure.sum_q,
             entropy: measure.entropy,
@@ -286,45 +284,41 @@ pub fn rank_heads(
             bottom: measure.bottom,
             merit: merits.map(|merits| merits[flat]),
             rank: None,
-        })
-        .collect();
+        },
+    ));
     let entropy_cap = selection.entropy.max.map_or(i64::MAX, quantum::round);
-    let mut ranking: Vec<usize> = (0..heads.len())
-        .filter(|&flat| {
-            let head = &heads[flat];
-            // Infinite entropy says that no place stands out, which matters only where focus is what is asked for.
-            let focused = selection.entropy.max.is_none() && head.merit.is_some()
-                || head.entropy.is_finite() && quantum::round(head.entropy) <= entropy_cap;
-            head.kept && !head.bottom && focused
-        })
-        .collect();
-    ranking.sort_by_key(|&flat| {
-        let head = &heads[flat];
-        let attention = if selection.tie == Tie::Sum {
-            -head.sum_q
-        } else {
-            0
-        };
-        let best_first = match head.merit {
-            Some(merit) => -quantum::round(merit),
-            None => quantum::round(head.entropy),
-        };
-        (best_first, attention, flat)
-    });
-    for (rank, &flat) in ranking.iter().enumerate() {
+    // What is sorted is the whole key, so that no comparison has to look a head up.
+    let mut ranking: Vec<(i64, i64, usize)> = Vec::with_capacity(heads.len());
+    for (flat, head) in heads.iter().enumerate() {
+        let entropy = quantum::round(head.entropy);
+        // Infinite entropy says that no place stands out, which matters only where focus is what is asked for.
+        let focused = head.entropy.is_finite() && entropy <= entropy_cap
+            || head.merit.is_some() && selection.entropy.max.is_none();
+        if head.kept && !head.bottom && focused {
+            let best_first = head.merit.map_or(entropy, |merit| -quantum::round(merit));
+            let attention = if selection.tie == Tie::Sum {
+                -head.sum_q
+            } else {
+                0
+            };
+            ranking.push((best_first, attention, flat));
+        }
+    }
+    ranking.sort_unstable();
+    for (rank, &(.., flat)) in ranking.iter().enumerate() {
         heads[flat].rank = Some(rank);
     }
     let candidates = ranking
         .iter()
         .take(selection.candidates)
-        .map(|&flat| id(flat))
+        .map(|&(.., flat)| heads[flat].id)
         .collect();
     Ok(SampleScores {
         n_layers: layers.len(),
         n_heads,
         tau: quantum::real(elbow.tau_q),
         tau_q: elbow.tau_q,
-        elbow: elbow.head.map(id),
+        elbow: elbow.head.map(|flat| heads[flat].id),
         candidates,
         heads,
     })
@@ -422,7 +416,7 @@ pub(crate) fn remove_sinks(map: &mut [f64], sinks: &[bool], renormalise: bool, s
         }
     }
     if renormalise {
-        let left = sum64(map);
+        let left = sum(map);
         if left > 0.0 {
             let scale = sum_before / left;
             map.iter_mut().for_each(|a| *a *= scale);
