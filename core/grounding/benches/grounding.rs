@@ -164,7 +164,14 @@ fn rank(bencher: Bencher, case: Case) {
     let (maps, selection) = (case.frame(1), HeadSelection::default());
     let measures = measure_heads(&maps, &selection).unwrap();
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
-        rank_heads(black_box(&measures), &maps.layers, maps.n_heads, &selection).unwrap()
+        rank_heads(
+            black_box(&measures),
+            None,
+            &maps.layers,
+            maps.n_heads,
+            &selection,
+        )
+        .unwrap()
     });
 }
 
