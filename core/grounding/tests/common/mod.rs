@@ -265,3 +265,48 @@ impl Case {
         Some(heads.iter().filter(localises).count())
     }
 }
+
+/// One in steps of 2⁻³⁰.
+pub const UNIT: i64 = 1 << 30;
+
+pub fn id(layer: u16, head: u16) -> HeadId {
+    HeadId { layer, head }
+}
+
+/// A dark map with some bright patches.
+pub fn spikes(grid: Grid, spikes: &[(usize, f64)]) -> Vec<f64> {
+    let mut map = vec![0.0; grid.len()];
+    spikes.iter().for_each(|&(patch, value)| map[patch] = value);
+    map
+}
+
+/// Heads of `n_layers` layers.
+pub fn maps(grid: Grid, n_layers: usize, heads: &[Vec<f64>]) -> HeadMaps {
+    let data: Vec<f32> = heads.concat().into_iter().map(|v| v as f32).collect();
+    HeadMaps::new(grid, n_layers, heads.len() / n_layers, data).unwrap()
+}
+
+pub fn quantised(rows: &[&[f64]]) -> Quantised {
+    Quantised::new(Grid::new(rows.len(), rows[0].len()), &rows.concat()).unwrap()
+}
+
+/// A reproducible map of positive weights that sums to `total`.
+pub fn noise(grid: Grid, seed: u64, total: f64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let map: Vec<f64> = (0..grid.len()).map(|_| next().powi(4)).collect();
+    let sum: f64 = map.iter().sum();
+    map.into_iter().map(|v| v / sum * total).collect()
+}
+
+/// Entropy by the default rule.
+pub fn entropy(map: &[f64], grid: Grid) -> f64 {
+    spatial_entropy(map, grid, &EntropyRule::default())
+        .unwrap()
+        .entropy
+}
