@@ -367,8 +367,8 @@ fn mask_rule(name: &str, budget: Budget) -> Option<MaskRule> {
 enum Recipe {
     /// From the heads that a preset selects, as a selection aggregates.
     Selection {
-        preset: HeadSelection,
-        aggregate: HeadSelection,
+        preset: Box<HeadSelection>,
+        aggregate: Box<HeadSelection>,
     },
     MeanSubtracted,
     Relative,
@@ -379,11 +379,11 @@ fn recipe(name: &str) -> Result<Recipe, String> {
     let default = HeadSelection::default();
     let naive = |aggregate| {
         Ok(Recipe::Selection {
-            preset: HeadSelection::default(),
-            aggregate: HeadSelection {
+            preset: Box::default(),
+            aggregate: Box::new(HeadSelection {
                 aggregate,
                 ..HeadSelection::default()
-            },
+            }),
         })
     };
     let words = match name {
@@ -414,13 +414,13 @@ fn recipe(name: &str) -> Result<Recipe, String> {
             .map_err(|e| format!("{}: {e}", unknown("map", name)))?,
     };
     Ok(Recipe::Selection {
-        aggregate: HeadSelection {
+        aggregate: Box::new(HeadSelection {
             sinks,
             smoothing,
             aggregate: Aggregate::Selected { normalise },
             ..preset.clone()
-        },
-        preset,
+        }),
+        preset: Box::new(preset),
     })
 }
 
@@ -833,7 +833,7 @@ impl<'a> Run<'a> {
             .collect();
         let selection = HeadSelection {
             mask: region,
-            ..aggregate
+            ..*aggregate
         };
         let evaluation = evaluate(&samples, &selection, &AtomicBool::new(false))
             .map_err(|e| format!("the dataset at once: {e}"))?;
