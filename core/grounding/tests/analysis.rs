@@ -1,11 +1,11 @@
 //! The dataset analysis gives what the plain functions give, and computes no more than it must.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use grounding::analysis::{Field, Form, Progress, Summary};
 use grounding::*;
+use parking_lot::Mutex;
 
 const GRID: Grid = Grid::new(6, 7);
 const LAYERS: usize = 5;
@@ -77,7 +77,7 @@ fn sample(frame: usize) -> Sample {
     Sample {
         maps,
         truth: Some(GRID.patch_rect(object(frame, 0))),
-        split: if frame / 2 % 2 == 0 {
+        split: if (frame / 2).is_multiple_of(2) {
             Split::Tune
         } else {
             Split::HeldOut
@@ -149,7 +149,7 @@ impl Watch for Counter {
 
     fn partial(&self, evaluation: Evaluation) {
         assert!(evaluation.is_partial);
-        self.partial.lock().unwrap().push(evaluation.frames.len());
+        self.partial.lock().push(evaluation.frames.len());
     }
 }
 
@@ -322,7 +322,7 @@ fn results_come_while_frames_are_measured() {
     let whole = analysis.evaluate(&selection, &watch).unwrap();
     assert!(!whole.is_partial);
     assert_eq!(whole.frames.len(), 300);
-    assert_eq!(*watch.partial.lock().unwrap(), [64, 128, 256]);
+    assert_eq!(*watch.partial.lock(), [64, 128, 256]);
     assert_eq!(watch.measured(), 150);
 }
 

@@ -242,8 +242,11 @@ pub struct Votes {
     selection: HeadSelection,
     layers: Arc<[u32]>,
     n_heads: usize,
-    frames: Vec<(Arc<[HeadMeasure]>, Option<Arc<[f64]>>)>,
+    frames: Vec<Ballot>,
 }
+
+/// Measures of the heads of one frame, and their merits where heads are chosen by them.
+type Ballot = (Arc<[HeadMeasure]>, Option<Arc<[f64]>>);
 
 impl Votes {
     /// Frames that vote.
