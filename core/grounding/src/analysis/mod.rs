@@ -361,6 +361,15 @@ impl Kept {
         }
         self.cells.resize_with(frames, Cell::default);
     }
+
+    /// Largest image-attention sum that was measured.
+    fn largest_sum(&self) -> f64 {
+        let measures = self.cells.iter().filter_map(|c| c.measures.as_ref());
+        let sums = measures
+            .flatten()
+            .flat_map(|heads| heads.iter().map(|h| h.sum));
+        sums.fold(0.0, f64::max)
+    }
 }
 
 impl Analysis {
@@ -507,22 +516,26 @@ impl Analysis {
         if field.get(selection).is_none() {
             return Ok(None);
         }
-        // Every value starts from what is known for the selection in use.
-        let mut kept = self.kept.clone();
-        let mut points = Vec::new();
-        for value in self.values(selection, field) {
-            let Some(tried) = field.set(selection, value) else {
-                continue;
-            };
+        let run = |selection: &HeadSelection, kept: &mut Kept| {
             let work = Work {
                 store: &self.store,
                 frames: &self.frames,
-                selection: &tried,
+                selection,
                 watch: &Quiet(watch),
                 only_tuning: true,
                 began: Instant::now(),
             };
-            let evaluation = work.run(&mut kept)?;
+            work.run(kept)
+        };
+        // Every value starts from what is known for the selection itself.
+        let mut kept = self.kept.clone();
+        run(selection, &mut kept)?;
+        let mut points = Vec::new();
+        for value in self.values(selection, field, kept.largest_sum()) {
+            let Some(tried) = field.set(selection, value) else {
+                continue;
+            };
+            let evaluation = run(&tried, &mut kept)?;
             points.extend(evaluation.tune.map(|summary| CurvePoint {
                 value,
                 mean_iou: summary.metrics.mean_iou,
@@ -533,14 +546,14 @@ impl Analysis {
     }
 
     /// The values of a threshold that a curve tries: 17 at equal distances, or every whole number there is.
-    fn values(&self, selection: &HeadSelection, field: Field) -> Vec<f64> {
+    fn values(&self, selection: &HeadSelection, field: Field, largest_sum: f64) -> Vec<f64> {
         const POINTS: usize = 17;
         let patches = self.frames.first().map_or(1, |f| f.main.shell.grid.len());
         let range = field.range(selection, patches);
         let (low, high) = (*range.start(), *range.end());
         let high = match field {
             // Above the largest sum nothing passes.
-            Field::Tau => self.largest_sum(),
+            Field::Tau => largest_sum,
             Field::K | Field::Candidates => high.min(self.heads() as f64),
             _ => high,
         };
@@ -561,15 +574,6 @@ impl Analysis {
     fn heads(&self) -> usize {
         let shell = self.frames.first().map(|f| &f.main.shell);
         shell.map_or(0, |s| s.n_layers * s.n_heads)
-    }
-
-    /// Largest image-attention sum that was measured.
-    fn largest_sum(&self) -> f64 {
-        let measures = self.kept.cells.iter().filter_map(|c| c.measures.as_ref());
-        let sums = measures
-            .flatten()
-            .flat_map(|heads| heads.iter().map(|h| h.sum));
-        sums.fold(0.0, f64::max)
     }
 }
 
