@@ -606,9 +606,11 @@ pub enum Forward {
 }
 
 impl Forward {
+    /// Checks every value that could make the change meaningless.
+    ///
     /// # Errors
     /// [`Error::Option`] naming the value.
-    fn validate(self) -> Result<()> {
+    pub fn validate(self) -> Result<()> {
         let share = |v: f64| (0.0..=1.0).contains(&v);
         match self {
             Self::AsTrained => Ok(()),
