@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
-use grounding::{Capture, HeadId, HeadSelection};
+use grounding::{Capture, Error, Forward, HeadId, HeadSelection};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
 use training::RunDir;
 
 use crate::cli::checkpoint_of;
-use crate::inspector::{self, MetricsRequest, Report, Split, Survey};
+use crate::inspector::{self, MetricsRequest, Passes, Report, Split, Survey};
 use crate::opening::{self, Kind};
 
 /// What to ground.
@@ -100,6 +100,9 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
                 path.display()
             );
         }
+        if request.selection.forward != Forward::AsTrained {
+            bail!("{}: {}", Error::Recorded, request.path.display());
+        }
         let captures = grounding::attncap::read(&request.path)?;
         Survey::of_captures(&captures, request.frames)
     } else {
@@ -120,6 +123,7 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
             &checkpoint,
             &opened.data,
             request.frames,
+            Passes::of(&request.selection),
             request.device,
             &mut |_, _| !interrupt.load(Ordering::Relaxed),
         )?
@@ -295,6 +299,21 @@ impl fmt::Display for Grounded {
         };
         line(f, Split::Tune.label(), self.report.tune)?;
         line(f, Split::HeldOut.label(), self.report.held_out)?;
+        for (split, metrics) in [
+            (Split::Tune, self.report.tune),
+            (Split::HeldOut, self.report.held_out),
+        ] {
+            if let Some(swapped) = metrics.and_then(|metrics| metrics.swapped) {
+                writeln!(
+                    f,
+                    "{:<13} {:>4} frames under another instruction: pointing {:.0} %, overlap of the masks {:.3}",
+                    split.label(),
+                    swapped.frames,
+                    100.0 * swapped.pointing,
+                    swapped.mask_overlap
+                )?;
+            }
+        }
         write!(f, "measured against the {}", source.label())
     }
 }

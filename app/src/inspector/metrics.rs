@@ -1,13 +1,15 @@
 //! Dataset-wide numbers for the newest selection, in the background.
 
+use super::companions::{Companions, read};
 use super::latest::Latest;
+use super::look::swap_metrics;
 use super::survey::{Split, Survey};
 use super::truth::{Truth, TruthSource};
 use crate::worker::{guard, spawn_worker};
 use anyhow::Context as _;
 use episode::boxes::BoxFile;
 use grounding::{
-    Aggregate, Budget, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps,
+    Aggregate, Budget, Criterion, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps,
     HeadSelection, HeatMap, Mask, MaskRule, Rect, SampleScores, Selected, dataset_metrics,
     frame_metrics, gaze, heat_map, score_heads, select_heads,
 };
@@ -39,10 +41,8 @@ pub struct MetricsRequest {
 impl MetricsRequest {
     /// Whether maps and truths of the frames are the same for both.
     fn reads_like(&self, other: &Self) -> bool {
-        let subtracts = |s: &HeadSelection| s.aggregate == Aggregate::MeanSubtracted;
         Arc::ptr_eq(&self.survey, &other.survey)
-            && self.selection.query == other.selection.query
-            && subtracts(&self.selection) == subtracts(&other.selection)
+            && self.selection.reads_like(&other.selection)
             && self.view == other.view
             && match (&self.boxes, &other.boxes) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -74,9 +74,16 @@ impl Prepared {
                     format!("the model does not look through `{}`", request.view).into();
                 return (Err(reason), None);
             };
-            let maps = capture
-                .head_maps_for(&request.selection, view)
-                .map_err(|e| Arc::from(e.to_string()));
+            let companions = Companions {
+                swapped: frame.swapped.clone(),
+                generic: frame.generic.clone(),
+            };
+            let maps = if request.selection.forward == request.survey.passes.forward {
+                read(capture, &companions, &request.selection, view)
+            } else {
+                Err(grounding::Error::Recorded)
+            };
+            let maps = maps.map_err(|e| Arc::from(e.to_string()));
             let truth = Truth {
                 target: frame.exact.get(view).copied().flatten(),
                 detections: Truth::detections(
@@ -259,7 +266,7 @@ impl Report {
                 .unwrap_or_default()
         };
         let asked = &self.request.selection;
-        if *selection == *asked || selection.query != asked.query {
+        if *selection == *asked || !selection.reads_like(asked) {
             return own();
         }
         if selection.scores_like(asked) {
@@ -317,21 +324,37 @@ fn score_tuning_split(
     selection: &HeadSelection,
     interrupted: &(impl Fn() -> bool + Sync),
 ) -> Scores {
-    let frames: Vec<&HeadMaps> = survey
-        .frames
-        .iter()
-        .zip(&prepared.maps)
-        .filter(|(frame, _)| frame.split == Split::Tune)
-        .filter_map(|(_, maps)| maps.as_ref().ok())
+    let tuning = || {
+        let frames = survey
+            .frames
+            .iter()
+            .zip(&prepared.maps)
+            .zip(&prepared.truth);
+        frames
+            .filter(|((frame, _), _)| frame.split == Split::Tune)
+            .map(|((_, maps), truth)| (maps, truth.as_ref().map(|(rect, _)| rect)))
+    };
+    let mut frames: Vec<(&HeadMaps, Option<&Rect>)> = tuning()
+        .filter_map(|(maps, truth)| Some((maps.as_ref().ok()?, truth)))
         .collect();
+    // Frames without a box do not vote, unless there is none with one: that is to be said.
+    if matches!(selection.criterion, Criterion::Boxes(_)) && frames.iter().any(|f| f.1.is_some()) {
+        frames.retain(|(_, truth)| truth.is_some());
+    }
     let scored: Vec<grounding::Result<SampleScores>> = frames
         .par_iter()
         .filter(|_| !interrupted())
-        .map(|maps| score_heads(maps, None, selection))
+        .map(|(maps, truth)| score_heads(maps, *truth, selection))
         .collect();
     let error = scored.iter().find_map(|s| s.as_ref().err());
+    // Where no frame has maps the first says why.
+    let unread = || tuning().find_map(|(maps, _)| maps.as_ref().err().cloned());
     Scores {
-        error: error.map(|e| Arc::from(e.to_string())),
+        error: match error {
+            Some(error) => Some(error.to_string().into()),
+            None if frames.is_empty() => unread(),
+            None => None,
+        },
         frames: scored.into_iter().flatten().collect(),
     }
 }
@@ -565,9 +588,14 @@ fn measure(
                 episode: frame.episode,
                 step: frame.step,
                 split: frame.split,
-                metrics: gaze
-                    .zip(truth.as_ref())
-                    .and_then(|(gaze, (rect, _))| frame_metrics(&gaze, rect).ok()),
+                metrics: gaze.zip(truth.as_ref()).and_then(|(gaze, (rect, _))| {
+                    let metrics = frame_metrics(&gaze, rect).ok()?;
+                    let maps = maps.as_ref().ok()?;
+                    Some(FrameMetrics {
+                        swapped: swap_metrics(maps, heads, selection, &gaze, rect),
+                        ..metrics
+                    })
+                }),
                 source: truth.map(|(_, source)| source),
                 failure,
             })
@@ -676,7 +704,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{GRID, fake_capture, peak};
+    use super::super::Prompt;
+    use super::super::fake::{GRID, fake_capture, fake_capture_under, peak};
     use super::super::survey::SurveyFrame;
     use super::*;
     use std::sync::atomic::AtomicUsize;
@@ -692,10 +721,16 @@ mod tests {
                     Split::HeldOut
                 },
                 capture: Arc::new(fake_capture(i, 3)),
+                swapped: Some(Arc::new(fake_capture_under(i, 3, Prompt::Swapped))),
+                generic: Some(Arc::new(fake_capture_under(i, 3, Prompt::Generic))),
                 exact: vec![Some(GRID.patch_rect(peak(i, 3)))],
             })
             .collect();
-        Arc::new(Survey { planned: n, frames })
+        Arc::new(Survey {
+            planned: n,
+            passes: Default::default(),
+            frames,
+        })
     }
 
     fn request(n: usize) -> MetricsRequest {
@@ -734,6 +769,52 @@ mod tests {
             report.frames
         );
         assert_eq!(report.source, Some(TruthSource::Exact));
+    }
+
+    #[test]
+    fn every_hit_has_one_under_another_instruction_beside_it() {
+        let report = evaluate(request(16), None, &|| false).unwrap();
+        let tune = report.tune.unwrap();
+        let swapped = tune.swapped.unwrap();
+        assert_eq!(
+            (tune.pointing, swapped.pointing, swapped.frames),
+            (1.0, 0.0, 8)
+        );
+        assert_eq!(swapped.mask_overlap, 0.0);
+    }
+
+    #[test]
+    fn heads_can_be_chosen_by_language_and_by_boxes() {
+        let good = [HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }];
+        for criterion in [
+            Criterion::InstructionChange,
+            Criterion::Boxes(grounding::BoxScore::Iou),
+        ] {
+            let mut request = request(16);
+            request.selection.criterion = criterion;
+            request.selection.elbow.mode = ElbowMode::None;
+            let report = evaluate(request.clone(), None, &|| false).unwrap();
+            assert_eq!(report.selected.as_ref().unwrap().heads, good, "{criterion}");
+            // Without what the criterion works on it says so.
+            let mut survey = (*request.survey).clone();
+            for frame in &mut survey.frames {
+                frame.swapped = None;
+                frame.exact = vec![None];
+            }
+            request.survey = Arc::new(survey);
+            let report = evaluate(request, None, &|| false).unwrap();
+            let why = report.selected.unwrap_err();
+            assert!(why.contains("choose heads by entropy"), "{why}");
+        }
+    }
+
+    #[test]
+    fn captures_of_another_forward_pass_are_not_passed_off() {
+        let mut request = request(8);
+        request.selection.forward = grounding::Forward::TowardInstruction(2.0);
+        let report = evaluate(request, None, &|| false).unwrap();
+        let why = report.selected.unwrap_err();
+        assert!(why.contains("recorded forward pass"), "{why}");
     }
 
     #[test]
