@@ -304,6 +304,42 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_and_its_swap_are_one_frame() {
+        let under = |source: &str, step, instruction: &str| {
+            let mut capture = fake_capture(0, step);
+            capture.source = source.to_owned();
+            capture.instruction = instruction.to_owned();
+            capture
+        };
+        let open = OpenCaptures::new(vec![
+            under("fake episode 0", 1, "take a"),
+            under("fake episode 0", 2, "take a"),
+            under("fake episode 0", 1, "take b"),
+            under("fake episode 0", 1, "take c"),
+            // The same words are no other instruction, and without a source nobody knows which frame it is.
+            under("fake episode 0", 2, " Take A"),
+            under("", 1, "take a"),
+            under("", 1, "take b"),
+        ]);
+        let told: Vec<&str> = open
+            .captures()
+            .iter()
+            .map(|c| c.instruction.as_str())
+            .collect();
+        assert_eq!(told, ["take a", "take a", " Take A", "take a", "take b"]);
+        let swaps: Vec<Option<&str>> = (0..open.len())
+            .map(|index| open.swap_of(index).map(|c| c.instruction.as_str()))
+            .collect();
+        assert_eq!(swaps, [Some("take b"), None, None, None, None]);
+        assert!(open.warnings().is_empty());
+        let data = FakeDataset::new(1, 9);
+        assert_eq!(open.index_of(data.info(), 0, 1), Ok(0));
+        let survey = crate::inspector::Survey::of_file(&open, None, 64);
+        let swapped = survey.frames.iter().filter(|f| f.swapped.is_some()).count();
+        assert_eq!((survey.frames.len(), swapped), (5, 1));
+    }
+
+    #[test]
     fn without_an_episode_the_step_decides_where_that_is_clear() {
         let (one, many) = (FakeDataset::new(1, 9), FakeDataset::new(4, 9));
         let open = file(&[("robot.mp4", 0), ("robot.mp4", 3)]);

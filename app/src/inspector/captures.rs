@@ -773,7 +773,7 @@ fn observe(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{FakeDataset, fake_capture_under};
+    use super::super::fake::{FakeDataset, OTHER, fake_capture_under};
     use super::*;
     use crate::jobs::Jobs;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -920,6 +920,99 @@ mod tests {
         assert!(Arc::strong_count(&dataset) > 1);
         captures.keep_only(None);
         wait(|| (Arc::strong_count(&dataset) == 1).then_some(()));
+    }
+
+    #[test]
+    fn a_frame_is_seen_under_other_prompts_once_it_is_there() {
+        let alone: SharedDataset = Arc::new(FakeDataset::new(1, 100));
+        let twins: SharedDataset = Arc::new(FakeDataset::new(1, 100).with_twins());
+        let (captures, looked) = start(5);
+        let both = |given: &CaptureRequest| {
+            captures.companion(given.under(Prompt::Swapped));
+            captures.companion(given.under(Prompt::Generic));
+        };
+        for (dataset, instruction) in [(&twins, Some(OTHER)), (&alone, None)] {
+            let given = request(dataset, 3);
+            captures.request(given.clone());
+            both(&given);
+            assert!(wait(|| captures.take_reply()).request == given);
+            let mut replies = Vec::new();
+            wait(|| {
+                replies.extend(captures.take_companions());
+                (replies.len() == 2).then_some(())
+            });
+            let told = |prompt| {
+                let found = replies.iter().find(|r| r.request.prompt == prompt).unwrap();
+                let capture = found.result.as_ref().unwrap().as_ref();
+                capture.map(|c| c.instruction.clone())
+            };
+            assert_eq!(told(Prompt::Swapped).as_deref(), instruction);
+            assert_eq!(told(Prompt::Generic).as_deref(), Some(GENERIC_PROMPT));
+        }
+        // A newer frame goes first and drops what was still to come of the older one.
+        wait(|| (!captures.is_busy()).then_some(()));
+        let before = looked.load(Ordering::Relaxed);
+        for step in 10..30 {
+            captures.request(request(&twins, step));
+            both(&request(&twins, step));
+        }
+        wait(|| captures.take_reply().filter(|r| r.request.step == 29));
+        wait(|| (captures.take_companions().len() == 2 || !captures.is_busy()).then_some(()));
+        let after = looked.load(Ordering::Relaxed);
+        assert!(after - before <= 6, "{} frames", after - before);
+        // A panic is an error of that companion alone.
+        captures.companion(request(&twins, 66).under(Prompt::Generic));
+        let failed = wait(|| captures.take_companions().pop());
+        assert!(failed.result.is_err());
+    }
+
+    #[test]
+    fn a_survey_holds_the_prompts_that_are_wanted() {
+        let jobs = Jobs::new(egui::Context::default());
+        let (captures, looked) = start(0);
+        let survey = |dataset: FakeDataset, passes| {
+            captures.survey(Some(SurveyRequest {
+                checkpoint: "step-1".into(),
+                dataset: Arc::new(dataset),
+                frames: 8,
+                passes,
+                job: jobs.start("Surveying", true),
+            }));
+            let before = looked.load(Ordering::Relaxed);
+            let reply = wait(|| captures.take_survey());
+            assert_eq!(reply.passes, passes);
+            (
+                reply.result.unwrap(),
+                looked.load(Ordering::Relaxed) - before,
+            )
+        };
+        let alone = || FakeDataset::new(10, 20);
+        let plain = Passes::default();
+        let (seen, looks) = survey(alone(), plain);
+        assert!(
+            seen.frames
+                .iter()
+                .all(|f| f.swapped.is_none() && f.generic.is_none())
+        );
+        assert_eq!(looks, 8);
+        let (seen, looks) = survey(alone().with_twins(), plain);
+        for frame in &seen.frames {
+            assert_eq!(frame.swapped.as_ref().unwrap().instruction, OTHER);
+            assert_eq!(frame.bytes(), 2 * capture_bytes(&frame.capture));
+        }
+        assert_eq!(looks, 16);
+        let everything = Passes {
+            forward: Forward::TowardInstruction(2.0),
+            generic: true,
+        };
+        let (seen, looks) = survey(alone().with_twins(), everything);
+        assert!(
+            seen.frames
+                .iter()
+                .all(|f| f.swapped.is_some() && f.generic.is_some())
+        );
+        assert_eq!((looks, seen.passes), (24, everything));
+        assert!(!plain.serve(everything) && !everything.serve(plain));
     }
 
     #[test]

@@ -376,7 +376,7 @@ mod tests {
 
         // The heads that move are those that follow the instruction.
         let mut by_change = second.inputs.clone();
-        by_change.selection.criterion = grounding::Criterion::InstructionChange;
+        by_change.selection.criterion = Criterion::InstructionChange;
         by_change.selection.elbow.mode = grounding::ElbowMode::None;
         let third = Look::new(by_change.clone(), Some(&second)).unwrap();
         assert_eq!(third.heads, first.heads);

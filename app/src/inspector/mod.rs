@@ -1112,6 +1112,35 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_pass_cannot_be_changed_and_shows_its_swap() {
+        let mut bench = Bench::captures();
+        bench.state.source = Source::Captures {
+            path: "pairs.safetensors".into(),
+            captures: Arc::new(OpenCaptures::new(
+                (0..8)
+                    .flat_map(|episode| {
+                        [Prompt::AsGiven, Prompt::Swapped]
+                            .map(|prompt| fake::fake_capture_under(episode, 2, prompt))
+                    })
+                    .collect(),
+            )),
+        };
+        bench.update();
+        let look = bench.inspector.look().unwrap();
+        assert!(look.maps.swapped.is_some());
+        assert_eq!(bench.inspector.survey().unwrap().frames.len(), 8);
+        bench.state.settings.selection.forward = Forward::TowardInstruction(2.0);
+        bench.update();
+        assert!(bench.inspector.look().is_none());
+        assert!(
+            matches!(bench.inspector.look_state(), LookState::Failed(why) if why.contains("recorded forward pass"))
+        );
+        bench.state.settings.selection.forward = Forward::AsTrained;
+        bench.update();
+        assert!(bench.inspector.look().is_some());
+    }
+
+    #[test]
     fn attention_is_shown_over_the_frame_it_was_captured_on() {
         let mut bench = Bench::dataset();
         let data: SharedDataset = Arc::new(fake::FakeDataset::new(4, 24));
