@@ -1,5 +1,6 @@
 //! The captures of a file, and which frames of a dataset they are of.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +15,16 @@ const BUDGET: usize = 4 << 30;
 /// An opened capture file.
 #[derive(Debug)]
 pub struct OpenCaptures {
+    /// One per frame.
     captures: Vec<Arc<Capture>>,
+    /// One per capture: the same frame under another instruction.
+    swaps: Vec<Option<Arc<Capture>>>,
     /// One per capture.
     origins: Vec<Origin>,
     /// Whether captures that name no episode can only be of one.
     one_nameless: bool,
+    /// Captures that were read, swaps among them.
+    read: usize,
     /// Captures in the file, also those that were not read.
     total: usize,
 }
@@ -75,9 +81,12 @@ impl Origin {
 }
 
 impl OpenCaptures {
-    /// Captures in memory.
+    /// Captures in memory. Of those that name the same source and step under different instructions the first is the
+    /// frame and the next its swap; further ones are left out.
     pub fn new(captures: Vec<Capture>) -> Self {
-        let origins: Vec<Origin> = captures.iter().map(Origin::of).collect();
+        let read = captures.len();
+        let (captures, swaps) = pairs(captures);
+        let origins: Vec<Origin> = captures.iter().map(|c| Origin::of(c)).collect();
         let mut nameless = origins
             .iter()
             .filter(|o| o.episode.is_none())
@@ -85,9 +94,11 @@ impl OpenCaptures {
         let first = nameless.next();
         Self {
             one_nameless: nameless.all(|group| Some(group) == first),
-            total: captures.len(),
+            total: read,
+            read,
             origins,
-            captures: captures.into_iter().map(Arc::new).collect(),
+            captures,
+            swaps,
         }
     }
 
@@ -121,17 +132,16 @@ impl OpenCaptures {
     /// What is to be said about the file: that it is too long.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.total > self.len() {
+        if self.total > self.read {
             warnings.push(format!(
                 "The capture file is shown up to step {} of {}: more would not fit into memory",
-                self.len(),
-                self.total
+                self.read, self.total
             ));
         }
         warnings
     }
 
-    /// Number of captures.
+    /// Number of captures, swaps not counted.
     pub fn len(&self) -> usize {
         self.captures.len()
     }
@@ -141,9 +151,14 @@ impl OpenCaptures {
         self.captures.is_empty()
     }
 
-    /// All captures in the order of the file.
+    /// All captures in the order of the file, without swaps.
     pub fn captures(&self) -> &[Arc<Capture>] {
         &self.captures
+    }
+
+    /// The same frame under another instruction, where the file holds that.
+    pub fn swap_of(&self, index: usize) -> Option<&Arc<Capture>> {
+        self.swaps.get(index)?.as_ref()
     }
 
     /// A name that all captures of one episode share.
@@ -204,6 +219,40 @@ impl OpenCaptures {
     }
 }
 
+/// Frames and their swaps. Captures without a source say nothing about which frame they are of.
+fn pairs(captures: Vec<Capture>) -> (Vec<Arc<Capture>>, Vec<Option<Arc<Capture>>>) {
+    let mut frames: Vec<Arc<Capture>> = Vec::with_capacity(captures.len());
+    let mut swaps: Vec<Option<Arc<Capture>>> = Vec::with_capacity(captures.len());
+    let mut first: HashMap<(String, String, u64), usize> = HashMap::new();
+    for capture in captures {
+        let frame = (
+            capture.model_id.clone(),
+            capture.source.clone(),
+            capture.step,
+        );
+        let known = first.get(&frame).copied().filter(|_| !frame.1.is_empty());
+        let plain = |text: &str| text.trim().to_lowercase();
+        let swapped = known.filter(|&index| {
+            frames
+                .get(index)
+                .is_some_and(|f| plain(&f.instruction) != plain(&capture.instruction))
+        });
+        match swapped {
+            Some(index) => {
+                if let Some(swap) = swaps.get_mut(index) {
+                    swap.get_or_insert_with(|| Arc::new(capture));
+                }
+            }
+            None => {
+                first.entry(frame).or_insert(frames.len());
+                frames.push(Arc::new(capture));
+                swaps.push(None);
+            }
+        }
+    }
+    (frames, swaps)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +301,42 @@ mod tests {
             assert!(why.contains("the open dataset is fake"), "{why}");
             assert_eq!(open.place(data.info(), 0), None);
         }
+    }
+
+    #[test]
+    fn a_frame_and_its_swap_are_one_frame() {
+        let under = |source: &str, step, instruction: &str| {
+            let mut capture = fake_capture(0, step);
+            capture.source = source.to_owned();
+            capture.instruction = instruction.to_owned();
+            capture
+        };
+        let open = OpenCaptures::new(vec![
+            under("fake episode 0", 1, "take a"),
+            under("fake episode 0", 2, "take a"),
+            under("fake episode 0", 1, "take b"),
+            under("fake episode 0", 1, "take c"),
+            // The same words are no other instruction, and without a source nobody knows which frame it is.
+            under("fake episode 0", 2, " Take A"),
+            under("", 1, "take a"),
+            under("", 1, "take b"),
+        ]);
+        let told: Vec<&str> = open
+            .captures()
+            .iter()
+            .map(|c| c.instruction.as_str())
+            .collect();
+        assert_eq!(told, ["take a", "take a", " Take A", "take a", "take b"]);
+        let swaps: Vec<Option<&str>> = (0..open.len())
+            .map(|index| open.swap_of(index).map(|c| c.instruction.as_str()))
+            .collect();
+        assert_eq!(swaps, [Some("take b"), None, None, None, None]);
+        assert!(open.warnings().is_empty());
+        let data = FakeDataset::new(1, 9);
+        assert_eq!(open.index_of(data.info(), 0, 1), Ok(0));
+        let survey = crate::inspector::Survey::of_file(&open, None, 64);
+        let swapped = survey.frames.iter().filter(|f| f.swapped.is_some()).count();
+        assert_eq!((survey.frames.len(), swapped), (5, 1));
     }
 
     #[test]

@@ -208,6 +208,10 @@ struct Eval {
     /// Also run every scene under another instruction, to see whether the policy listens
     #[arg(long)]
     swapped: bool,
+    /// What is done to the policy's attention, without training: as_trained, sinks_redistributed[:KEEP] with the share
+    /// that sinks keep, or toward_instruction[:FACTOR]
+    #[arg(long, default_value = "as_trained")]
+    forward: grounding::Forward,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -220,6 +224,14 @@ struct Ground {
     /// A head selection or a session in RON; defaults unless given
     #[arg(long)]
     selection: Option<PathBuf>,
+    /// A known way of turning attention into a target, in place of the selection's: selected, naive, groundlmm_point,
+    /// relative, dino_60, sinks_redistributed or toward_instruction
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// What is done to the model's attention, in place of the selection's: as_trained, sinks_redistributed[:KEEP] with the
+    /// share that sinks keep, or toward_instruction[:FACTOR]
+    #[arg(long)]
+    forward: Option<grounding::Forward>,
     /// The data a model looks at; a run's own data unless given
     #[arg(long)]
     data: Option<String>,
@@ -673,7 +685,9 @@ pub(crate) fn checkpoint_of(path: &Path) -> anyhow::Result<PathBuf> {
 impl Eval {
     fn run(self, device: DeviceChoice) -> anyhow::Result<()> {
         let checkpoint = checkpoint_of(&self.run_dir)?;
-        let policy = model::Policy::load(&checkpoint, &device)?;
+        let policy = model::Policy::load(&checkpoint, &device)?
+            .with_forward(self.forward)
+            .with_context(|| format!("cannot change the attention: {}", checkpoint.display()))?;
         let spec = evaluation::EvalSpec {
             swapped: self.swapped,
             ..evaluation::EvalSpec::new(self.suite, self.env, self.episodes, self.seed)
@@ -731,6 +745,9 @@ fn print_eval(report: &evaluation::Report) -> anyhow::Result<()> {
         "suite {}, environment {}, {} episodes, seed {}",
         report.suite, report.env, report.episodes, report.seed
     ))?;
+    if report.forward != grounding::Forward::AsTrained {
+        say(format_args!("attention        {}", report.forward))?;
+    }
     say(format_args!(
         "success          {}",
         percent(report.success_rate, report.success_interval)
@@ -768,14 +785,19 @@ fn print_eval(report: &evaluation::Report) -> anyhow::Result<()> {
 
 impl Ground {
     fn run(self, device: DeviceChoice) -> anyhow::Result<()> {
+        let mut selection = match &self.selection {
+            Some(path) => ground::read_selection(path)?,
+            None => grounding::HeadSelection::default(),
+        };
+        if let Some(name) = &self.target {
+            selection = selection.with_target(name)?;
+        }
+        if let Some(forward) = self.forward {
+            selection.forward = forward;
+        }
         let request = ground::Request {
             path: self.path,
-            selection: self
-                .selection
-                .as_deref()
-                .map(ground::read_selection)
-                .transpose()?
-                .unwrap_or_default(),
+            selection,
             data: self.data,
             boxes: self.boxes,
             camera: self.camera,

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use episode::SharedDataset;
 use figure::{CaptureSource, Figure, Recipe, SourceError};
-use grounding::Capture;
+use grounding::{Capture, Forward};
 use model::DeviceChoice;
 
-use crate::inspector::{CaptureRequest, Eye as _, Models, Stamp};
+use crate::inspector::{CaptureRequest, Eye as _, Models, Prompt, Stamp};
 
 /// Captures kept between two renderings, so that a change of a label does not run a model again.
 const KEPT_CAPTURES: usize = 64;
@@ -90,6 +90,8 @@ impl CaptureSource for FigureSource {
             dataset: dataset.clone(),
             episode,
             step,
+            prompt: Prompt::AsGiven,
+            forward: Forward::AsTrained,
         };
         let capture = Arc::new(self.models.capture(&request)?);
         if self.captures.len() == KEPT_CAPTURES {

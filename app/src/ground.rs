@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
 use grounding::analysis::Summary;
-use grounding::{Analysis, Capture, HeadId, HeadSelection, Split};
+use grounding::{Analysis, Capture, Error, Forward, HeadId, HeadSelection, Split};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
 use training::RunDir;
 
 use crate::cli::checkpoint_of;
-use crate::inspector::{self, MetricsRequest, Report, Survey};
+use crate::inspector::{self, MetricsRequest, Passes, Report, Survey};
 use crate::opening::{self, Kind};
 
 /// What to ground.
@@ -101,6 +101,9 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
                 path.display()
             );
         }
+        if request.selection.forward != Forward::AsTrained {
+            bail!("{}: {}", Error::Recorded, request.path.display());
+        }
         let captures = grounding::attncap::read(&request.path)?;
         Survey::of_captures(&captures, request.frames)
     } else {
@@ -121,6 +124,7 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
             &checkpoint,
             &opened.data,
             request.frames,
+            Passes::of(&request.selection),
             request.device,
             &mut |_, _| !interrupt.load(Ordering::Relaxed),
         )?
@@ -215,6 +219,7 @@ impl Grounded {
             .first()
             .map(|frame| frame.capture.as_ref());
         let selected = self.report.selected();
+        let why = selected.as_ref().err().map(|why| why.to_string());
         let heads: Vec<Value> = selected
             .map(|selected| {
                 selected
@@ -247,7 +252,7 @@ impl Grounded {
             "camera": self.camera,
             "reference": self.report.source.map(|source| source.label()),
             "heads": heads,
-            "heads_error": selected.err().map(|error| error.to_string()),
+            "heads_error": why,
             "tau": self.report.evaluation.tau,
             "metrics": { "tune": self.report.evaluation.tune, "held_out": self.report.evaluation.held_out },
             "frames": frames,
@@ -303,6 +308,19 @@ impl fmt::Display for Grounded {
         };
         line(f, Split::Tune.label(), self.report.evaluation.tune)?;
         line(f, Split::HeldOut.label(), self.report.evaluation.held_out)?;
+        for split in [Split::Tune, Split::HeldOut] {
+            let summary = self.report.evaluation.summary(split);
+            if let Some(swapped) = summary.and_then(|s| s.metrics.swapped) {
+                writeln!(
+                    f,
+                    "{:<13} {:>4} frames under another instruction: pointing {:.0} %, overlap of the masks {:.3}",
+                    split.label(),
+                    swapped.frames,
+                    100.0 * swapped.pointing,
+                    swapped.mask_overlap
+                )?;
+            }
+        }
         write!(f, "measured against the {}", source.label())
     }
 }

@@ -1,18 +1,20 @@
 //! The actor that owns the loaded models.
 //!
 //! One named thread holds every model and runs every forward pass, so that GPU streams stay on one thread and the window
-//! never waits for one. Two kinds of work reach it: the capture of the frame under the cursor (newest wins) and a survey
-//! of the dataset (many captures, done one by one while nothing else is wanted).
+//! never waits for one. Three kinds of work reach it: the capture of the frame under the cursor (newest wins), the same
+//! frame under other prompts once that is answered (a newer frame drops them), and a survey of the dataset (many captures,
+//! done one by one while nothing else is wanted).
 
-use super::survey::{PlannedFrame, Survey, SurveyFrame, SurveyPlan};
+use super::survey::{Passes, PlannedFrame, Survey, SurveyFrame, SurveyPlan};
 use crate::jobs::JobHandle;
 use crate::worker::{guard, spawn_worker};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use episode::{Region, SharedDataset};
-use grounding::{Capture, Rect};
-use model::{DeviceChoice, Observation, Policy, VlaConfig};
+use grounding::{Capture, Forward, Rect};
+use model::{DeviceChoice, GENERIC_PROMPT, Observation, Policy, VlaConfig};
 use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +24,29 @@ const LOADED_MODELS: usize = 4;
 
 /// Bytes of captures kept for frames that were looked at.
 const CACHE_BYTES: usize = 256 << 20;
+
+/// What a model is told about a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Prompt {
+    /// The episode's instruction.
+    #[default]
+    AsGiven,
+    /// Something else that fits the episode, see [`episode::Dataset::other_instruction`].
+    Swapped,
+    /// [`GENERIC_PROMPT`].
+    Generic,
+}
+
+impl Prompt {
+    /// The words; none where the dataset knows no other instruction.
+    fn words(self, dataset: &SharedDataset, episode: usize) -> anyhow::Result<Option<Arc<str>>> {
+        Ok(match self {
+            Self::AsGiven => Some(dataset.episode(episode)?.instruction),
+            Self::Swapped => dataset.other_instruction(episode)?,
+            Self::Generic => Some(GENERIC_PROMPT.into()),
+        })
+    }
+}
 
 /// A frame of a dataset seen through a checkpoint.
 #[derive(Clone)]
@@ -34,6 +59,20 @@ pub struct CaptureRequest {
     pub episode: usize,
     /// Step within the episode.
     pub step: usize,
+    /// What the model is told.
+    pub prompt: Prompt,
+    /// What is done to its attention.
+    pub forward: Forward,
+}
+
+impl CaptureRequest {
+    /// The same frame under another prompt.
+    pub fn under(&self, prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            ..self.clone()
+        }
+    }
 }
 
 impl PartialEq for CaptureRequest {
@@ -41,7 +80,17 @@ impl PartialEq for CaptureRequest {
         Arc::ptr_eq(&self.dataset, &other.dataset)
             && (self.episode, self.step) == (other.episode, other.step)
             && self.checkpoint == other.checkpoint
+            && self.prompt == other.prompt
+            && self.forward == other.forward
     }
+}
+
+/// A frame under another prompt; none where the dataset knows no other instruction.
+pub struct CompanionReply {
+    /// What was asked.
+    pub request: CaptureRequest,
+    /// The capture, or why there is none.
+    pub result: Result<Option<Arc<Capture>>, Arc<anyhow::Error>>,
 }
 
 /// What became of a request.
@@ -63,6 +112,8 @@ pub struct SurveyRequest {
     pub dataset: SharedDataset,
     /// Frames wanted.
     pub frames: usize,
+    /// How each of them is looked at.
+    pub passes: Passes,
     /// Where progress is shown and cancelling is asked.
     pub job: JobHandle,
 }
@@ -73,6 +124,8 @@ pub struct SurveyReply {
     pub checkpoint: PathBuf,
     /// The sampled dataset.
     pub dataset: SharedDataset,
+    /// How its frames were to be looked at.
+    pub passes: Passes,
     /// The survey, or why there is none.
     pub result: Result<Arc<Survey>, Arc<anyhow::Error>>,
 }
@@ -98,6 +151,21 @@ pub trait Eye {
     /// The capture of one frame.
     fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture>;
 
+    /// Captures of one frame under several prompts. Those without words are left out.
+    fn captures(
+        &mut self,
+        request: &CaptureRequest,
+        prompts: &[Prompt],
+    ) -> anyhow::Result<Vec<(Prompt, Capture)>> {
+        let mut captures = Vec::with_capacity(prompts.len());
+        for &prompt in prompts {
+            if prompt.words(&request.dataset, request.episode)?.is_some() {
+                captures.push((prompt, self.capture(&request.under(prompt))?));
+            }
+        }
+        Ok(captures)
+    }
+
     /// The device it works on, once that is known.
     fn device(&self) -> Option<String>;
 }
@@ -117,6 +185,8 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     live: Option<CaptureRequest>,
+    /// The frame that was asked for last, under other prompts.
+    companions: VecDeque<CaptureRequest>,
     survey: Option<Option<SurveyRequest>>,
     /// Captures of other datasets than this one are to be forgotten.
     keep: Option<Option<SharedDataset>>,
@@ -128,12 +198,14 @@ struct Inbox {
 #[derive(Default)]
 struct Outbox {
     reply: Option<CaptureReply>,
+    companions: Vec<CompanionReply>,
     survey: Option<SurveyReply>,
     device: Option<String>,
 }
 
 enum Wish {
     Live(CaptureRequest),
+    Companion(CaptureRequest),
     Survey(Option<SurveyRequest>),
     Keep(Option<SharedDataset>),
     Idle,
@@ -172,6 +244,17 @@ impl Captures {
     pub fn request(&self, request: CaptureRequest) {
         let mut inbox = self.shared.inbox.lock();
         inbox.live = Some(request);
+        inbox.companions.clear();
+        inbox.busy = true;
+        drop(inbox);
+        self.shared.changed.notify_one();
+    }
+
+    /// Asks for a frame under another prompt, when nothing else is wanted but a survey. Forgotten with the next
+    /// [`Captures::request`].
+    pub fn companion(&self, request: CaptureRequest) {
+        let mut inbox = self.shared.inbox.lock();
+        inbox.companions.push_back(request);
         inbox.busy = true;
         drop(inbox);
         self.shared.changed.notify_one();
@@ -197,6 +280,11 @@ impl Captures {
         self.shared.outbox.lock().reply.take()
     }
 
+    /// Takes what arrived of frames under other prompts.
+    pub fn take_companions(&self) -> Vec<CompanionReply> {
+        std::mem::take(&mut self.shared.outbox.lock().companions)
+    }
+
     /// Takes the newest finished survey.
     pub fn take_survey(&self) -> Option<SurveyReply> {
         self.shared.outbox.lock().survey.take()
@@ -206,7 +294,7 @@ impl Captures {
     pub fn is_busy(&self) -> bool {
         let waits = || {
             let outbox = self.shared.outbox.lock();
-            outbox.reply.is_some() || outbox.survey.is_some()
+            outbox.reply.is_some() || !outbox.companions.is_empty() || outbox.survey.is_some()
         };
         self.shared.inbox.lock().busy || waits()
     }
@@ -242,6 +330,19 @@ impl Shared {
                         elapsed: began.elapsed(),
                     });
                     drop(outbox);
+                    (self.wake)();
+                }
+                Wish::Companion(request) => {
+                    let known = guard(|| request.prompt.words(&request.dataset, request.episode));
+                    let result = match known {
+                        Ok(None) => Ok(None),
+                        Ok(Some(_)) => cache
+                            .get_or_make(&request, || look(&mut eye, &request))
+                            .map(Some),
+                        Err(error) => Err(Arc::new(error)),
+                    };
+                    let reply = CompanionReply { request, result };
+                    self.outbox.lock().companions.push(reply);
                     (self.wake)();
                 }
                 Wish::Keep(dataset) => cache.keep_only(dataset.as_ref()),
@@ -282,6 +383,7 @@ impl Shared {
         self.outbox.lock().survey = Some(SurveyReply {
             checkpoint: request.checkpoint.clone(),
             dataset: request.dataset.clone(),
+            passes: request.passes,
             result: result.map(Arc::new).map_err(Arc::new),
         });
         (self.wake)();
@@ -299,6 +401,9 @@ impl Shared {
             }
             if let Some(request) = inbox.live.take() {
                 return Wish::Live(request);
+            }
+            if let Some(request) = inbox.companions.pop_front() {
+                return Wish::Companion(request);
             }
             if let Some(request) = inbox.survey.take() {
                 return Wish::Survey(request);
@@ -358,9 +463,10 @@ impl Running {
             eye,
             &self.request.checkpoint,
             &self.request.dataset,
+            self.request.passes,
             planned,
         )?;
-        self.bytes += capture_bytes(&frame.capture);
+        self.bytes += frame.bytes();
         self.frames.push(frame);
         let full = self.bytes > Survey::MAX_BYTES;
         Ok(if full || self.frames.len() == total {
@@ -373,17 +479,19 @@ impl Running {
     fn finish(self) -> (SurveyRequest, Survey) {
         let survey = Survey {
             planned: self.plan.frames.len(),
+            passes: self.request.passes,
             frames: self.frames,
         };
         (self.request, survey)
     }
 }
 
-/// Captures one planned frame, with its exact boxes.
+/// Captures one planned frame under all prompts that are wanted, with its exact boxes.
 fn capture_planned(
     eye: &mut impl Eye,
     checkpoint: &Path,
     dataset: &SharedDataset,
+    passes: Passes,
     planned: PlannedFrame,
 ) -> anyhow::Result<SurveyFrame> {
     let PlannedFrame {
@@ -396,14 +504,27 @@ fn capture_planned(
         dataset: dataset.clone(),
         episode,
         step,
+        prompt: Prompt::AsGiven,
+        forward: passes.forward,
     };
-    let capture = look(eye, &request)?;
+    let captures = guard(|| eye.captures(&request, passes.prompts()))?;
+    let mut captures: Vec<(Prompt, Arc<Capture>)> = captures
+        .into_iter()
+        .map(|(prompt, capture)| (prompt, Arc::new(capture)))
+        .collect();
+    let mut take = |wanted| {
+        let found = captures.iter().position(|(prompt, _)| *prompt == wanted)?;
+        Some(captures.swap_remove(found).1)
+    };
+    let capture = take(Prompt::AsGiven).context("the model gave no capture")?;
     let exact = exact_boxes(dataset, episode, step, &capture)?;
     Ok(SurveyFrame {
         episode,
         step,
         split,
         capture,
+        swapped: take(Prompt::Swapped),
+        generic: take(Prompt::Generic),
         exact,
     })
 }
@@ -417,6 +538,7 @@ pub fn survey(
     checkpoint: &Path,
     dataset: &SharedDataset,
     frames: usize,
+    passes: Passes,
     device: DeviceChoice,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> anyhow::Result<Survey> {
@@ -424,13 +546,14 @@ pub fn survey(
     let mut models = Models::new(device);
     let mut survey = Survey {
         planned: plan.frames.len(),
+        passes,
         frames: Vec::new(),
     };
     let mut bytes = 0;
     for planned in plan.frames {
         anyhow::ensure!(progress(survey.frames.len(), survey.planned), "cancelled");
-        let frame = capture_planned(&mut models, checkpoint, dataset, planned)?;
-        bytes += capture_bytes(&frame.capture);
+        let frame = capture_planned(&mut models, checkpoint, dataset, passes, planned)?;
+        bytes += frame.bytes();
         survey.frames.push(frame);
         if bytes > Survey::MAX_BYTES {
             break;
@@ -552,6 +675,19 @@ impl Models {
 
 impl Eye for Models {
     fn capture(&mut self, request: &CaptureRequest) -> anyhow::Result<Capture> {
+        let captures = self.captures(request, &[request.prompt])?;
+        let (_, capture) = captures
+            .into_iter()
+            .next()
+            .context("the dataset has no other instruction")?;
+        Ok(capture)
+    }
+
+    fn captures(
+        &mut self,
+        request: &CaptureRequest,
+        prompts: &[Prompt],
+    ) -> anyhow::Result<Vec<(Prompt, Capture)>> {
         self.load(&request.checkpoint)?;
         let (.., policy) = self.loaded.last().context("no model is loaded")?;
         let CaptureRequest {
@@ -560,10 +696,25 @@ impl Eye for Models {
             step,
             ..
         } = request;
-        let mut capture = policy.capture(&observe(policy.config(), dataset, *episode, *step)?)?;
-        capture.step = *step as u64;
-        capture.source = format!("{}, episode {episode}", dataset.info().name);
-        Ok(capture)
+        let given = observe(policy.config(), dataset, *episode, *step)?;
+        let (mut told, mut observations) = (Vec::new(), Vec::new());
+        for &prompt in prompts {
+            if let Some(instruction) = prompt.words(dataset, *episode)? {
+                told.push(prompt);
+                observations.push(Observation {
+                    instruction,
+                    ..given.clone()
+                });
+            }
+        }
+        // A copy shares the weights.
+        let policy = policy.clone().with_forward(request.forward)?;
+        let mut captures = policy.captures(&observations)?;
+        for capture in &mut captures {
+            capture.step = *step as u64;
+            capture.source = format!("{}, episode {episode}", dataset.info().name);
+        }
+        Ok(told.into_iter().zip(captures).collect())
     }
 
     fn device(&self) -> Option<String> {
@@ -622,7 +773,7 @@ fn observe(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{FakeDataset, fake_capture};
+    use super::super::fake::{FakeDataset, OTHER, fake_capture_under};
     use super::*;
     use crate::jobs::Jobs;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -639,7 +790,7 @@ mod tests {
             match request.step {
                 66 => panic!("device lost"),
                 77 => anyhow::bail!("no such frame"),
-                step => Ok(fake_capture(request.episode, step)),
+                step => Ok(fake_capture_under(request.episode, step, request.prompt)),
             }
         }
 
@@ -674,6 +825,8 @@ mod tests {
             dataset: dataset.clone(),
             episode: 0,
             step,
+            prompt: Prompt::AsGiven,
+            forward: Forward::AsTrained,
         }
     }
 
@@ -715,6 +868,7 @@ mod tests {
             checkpoint: "step-1".into(),
             dataset: dataset.clone(),
             frames,
+            passes: Passes::default(),
             job: jobs.start("Surveying", true),
         };
         let (captures, looked) = start(2);
@@ -769,6 +923,99 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_seen_under_other_prompts_once_it_is_there() {
+        let alone: SharedDataset = Arc::new(FakeDataset::new(1, 100));
+        let twins: SharedDataset = Arc::new(FakeDataset::new(1, 100).with_twins());
+        let (captures, looked) = start(5);
+        let both = |given: &CaptureRequest| {
+            captures.companion(given.under(Prompt::Swapped));
+            captures.companion(given.under(Prompt::Generic));
+        };
+        for (dataset, instruction) in [(&twins, Some(OTHER)), (&alone, None)] {
+            let given = request(dataset, 3);
+            captures.request(given.clone());
+            both(&given);
+            assert!(wait(|| captures.take_reply()).request == given);
+            let mut replies = Vec::new();
+            wait(|| {
+                replies.extend(captures.take_companions());
+                (replies.len() == 2).then_some(())
+            });
+            let told = |prompt| {
+                let found = replies.iter().find(|r| r.request.prompt == prompt).unwrap();
+                let capture = found.result.as_ref().unwrap().as_ref();
+                capture.map(|c| c.instruction.clone())
+            };
+            assert_eq!(told(Prompt::Swapped).as_deref(), instruction);
+            assert_eq!(told(Prompt::Generic).as_deref(), Some(GENERIC_PROMPT));
+        }
+        // A newer frame goes first and drops what was still to come of the older one.
+        wait(|| (!captures.is_busy()).then_some(()));
+        let before = looked.load(Ordering::Relaxed);
+        for step in 10..30 {
+            captures.request(request(&twins, step));
+            both(&request(&twins, step));
+        }
+        wait(|| captures.take_reply().filter(|r| r.request.step == 29));
+        wait(|| (captures.take_companions().len() == 2 || !captures.is_busy()).then_some(()));
+        let after = looked.load(Ordering::Relaxed);
+        assert!(after - before <= 6, "{} frames", after - before);
+        // A panic is an error of that companion alone.
+        captures.companion(request(&twins, 66).under(Prompt::Generic));
+        let failed = wait(|| captures.take_companions().pop());
+        assert!(failed.result.is_err());
+    }
+
+    #[test]
+    fn a_survey_holds_the_prompts_that_are_wanted() {
+        let jobs = Jobs::new(egui::Context::default());
+        let (captures, looked) = start(0);
+        let survey = |dataset: FakeDataset, passes| {
+            captures.survey(Some(SurveyRequest {
+                checkpoint: "step-1".into(),
+                dataset: Arc::new(dataset),
+                frames: 8,
+                passes,
+                job: jobs.start("Surveying", true),
+            }));
+            let before = looked.load(Ordering::Relaxed);
+            let reply = wait(|| captures.take_survey());
+            assert_eq!(reply.passes, passes);
+            (
+                reply.result.unwrap(),
+                looked.load(Ordering::Relaxed) - before,
+            )
+        };
+        let alone = || FakeDataset::new(10, 20);
+        let plain = Passes::default();
+        let (seen, looks) = survey(alone(), plain);
+        assert!(
+            seen.frames
+                .iter()
+                .all(|f| f.swapped.is_none() && f.generic.is_none())
+        );
+        assert_eq!(looks, 8);
+        let (seen, looks) = survey(alone().with_twins(), plain);
+        for frame in &seen.frames {
+            assert_eq!(frame.swapped.as_ref().unwrap().instruction, OTHER);
+            assert_eq!(frame.bytes(), 2 * capture_bytes(&frame.capture));
+        }
+        assert_eq!(looks, 16);
+        let everything = Passes {
+            forward: Forward::TowardInstruction(2.0),
+            generic: true,
+        };
+        let (seen, looks) = survey(alone().with_twins(), everything);
+        assert!(
+            seen.frames
+                .iter()
+                .all(|f| f.swapped.is_some() && f.generic.is_some())
+        );
+        assert_eq!((looks, seen.passes), (24, everything));
+        assert!(!plain.serve(everything) && !everything.serve(plain));
+    }
+
+    #[test]
     fn a_panic_within_a_survey_is_told() {
         let dataset: SharedDataset = Arc::new(FakeDataset::new(1, 100));
         let jobs = Jobs::new(egui::Context::default());
@@ -777,6 +1024,7 @@ mod tests {
             checkpoint: "step-1".into(),
             dataset,
             frames: 100,
+            passes: Passes::default(),
             job: jobs.start("Surveying", true),
         }));
         // The eye panics at step 66.

@@ -8,7 +8,7 @@
 )]
 #![allow(missing_docs, reason = "tests")]
 
-use super::Inspector;
+use super::{Inspector, Prompt};
 use crate::capture_file::OpenCaptures;
 use crate::command::Command;
 use crate::jobs::Jobs;
@@ -37,7 +37,12 @@ pub struct FakeDataset {
     /// The step whose picture panics.
     broken: Option<usize>,
     decoded: AtomicUsize,
+    /// Whether something else could be asked for.
+    twins: bool,
 }
+
+/// What else a fake robot can be told.
+pub const OTHER: &str = "look elsewhere";
 
 impl FakeDataset {
     pub fn new(episodes: usize, length: usize) -> Self {
@@ -66,7 +71,14 @@ impl FakeDataset {
             delay: Duration::ZERO,
             broken: None,
             decoded: AtomicUsize::new(0),
+            twins: false,
         }
+    }
+
+    /// The same with another instruction for every episode.
+    pub fn with_twins(mut self) -> Self {
+        self.twins = true;
+        self
     }
 
     /// The same with pictures that take a while.
@@ -97,6 +109,10 @@ impl Dataset for FakeDataset {
             length: self.length,
             instruction: "look".into(),
         })
+    }
+
+    fn other_instruction(&self, _: usize) -> Result<Option<Arc<str>>> {
+        Ok(self.twins.then(|| OTHER.into()))
     }
 
     fn signals(&self, _: usize) -> Result<Arc<Signals>> {
@@ -146,6 +162,34 @@ impl Dataset for FakeDataset {
 /// The patch that a good head looks at; never in the bottom row, for which heads are dropped.
 pub fn peak(episode: usize, step: usize) -> usize {
     (episode * 7 + step * 3) % (GRID.len() - GRID.cols)
+}
+
+/// The same frame under another prompt: the good heads look elsewhere when told something else, and nowhere when told
+/// nothing in particular.
+pub fn fake_capture_under(episode: usize, step: usize, prompt: Prompt) -> Capture {
+    let mut capture = fake_capture(episode, step);
+    let keys = capture.keys.len();
+    let elsewhere = (peak(episode, step) + 5) % (GRID.len() - GRID.cols);
+    let swap = |row: &mut [f32]| row.swap(peak(episode, step), elsewhere);
+    let level = |row: &mut [f32]| {
+        let mean = row[..GRID.len()].iter().sum::<f32>() / GRID.len() as f32;
+        row[..GRID.len()].fill(mean);
+    };
+    let (words, change): (&str, &dyn Fn(&mut [f32])) = match prompt {
+        Prompt::AsGiven => return capture,
+        Prompt::Swapped => (OTHER, &swap),
+        Prompt::Generic => (model::GENERIC_PROMPT, &level),
+    };
+    let mut attn = capture.attn.to_vec();
+    for (index, row) in attn.chunks_mut(keys).enumerate() {
+        // Head 1 of layers 3 and 4, second query.
+        if [(3 * 4 + 1) * 2 + 1, (4 * 4 + 1) * 2 + 1].contains(&index) {
+            change(row);
+        }
+    }
+    capture.attn = attn.into();
+    capture.instruction = words.into();
+    capture
 }
 
 /// 6 layers of 4 heads and two queries. Head 1 of layers 3 and 4 looks at [`peak`]; all others look everywhere.

@@ -1,9 +1,11 @@
 //! The frame under the cursor, from capture to mask and numbers.
 
+use super::companions::{Companions, read};
 use super::truth::{Truth, TruthSource};
 use grounding::{
-    Aggregate, Capture, FrameMetrics, FrequencyTie, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
-    Rect, SampleScores, ViewGrid, frame_metrics, gaze, heat_map, score_heads, select_heads,
+    Aggregate, Capture, Criterion, FrameMetrics, FrequencyTie, Gaze, HeadId, HeadMaps,
+    HeadSelection, HeatMap, Rect, SampleScores, SwapMetrics, ViewGrid, frame_metrics, gaze,
+    heat_map, score_heads, select_heads,
 };
 use session::MapChoice;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ impl HeadsFrom {
 pub struct LookInputs {
     /// The capture.
     pub capture: Arc<Capture>,
+    /// The same frame under other prompts, as far as that is there.
+    pub companions: Companions,
     /// The view whose patches are looked at.
     pub view: usize,
     /// Every threshold.
@@ -49,6 +53,7 @@ pub struct LookInputs {
 impl PartialEq for LookInputs {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.capture, &other.capture)
+            && self.companions == other.companions
             && self.view == other.view
             && self.selection == other.selection
             && self.map == other.map
@@ -94,6 +99,7 @@ impl Look {
         let began = Instant::now();
         let LookInputs {
             capture,
+            companions,
             view,
             selection,
             map,
@@ -101,23 +107,35 @@ impl Look {
             truth,
         } = &inputs;
         let query = capture.query(&selection.query)?;
-        let subtracts = |s: &HeadSelection| s.aggregate == Aggregate::MeanSubtracted;
-        let same_maps = before.filter(|b| {
-            Arc::ptr_eq(&b.inputs.capture, capture)
-                && (b.inputs.view, b.query) == (*view, query)
-                && subtracts(&b.inputs.selection) == subtracts(selection)
+        let same_capture = before.filter(|b| {
+            Arc::ptr_eq(&b.inputs.capture, capture) && (b.inputs.view, b.query) == (*view, query)
+        });
+        let same_maps = same_capture.filter(|b| {
+            b.inputs.selection.reads_like(selection) && b.inputs.companions == *companions
         });
         let (grid, maps) = match same_maps {
             Some(b) => (b.grid.clone(), b.maps.clone()),
             None => (
                 capture.view_grid(*view)?,
-                Arc::new(capture.head_maps_for(selection, *view)?),
+                Arc::new(read(capture, companions, selection, *view)?),
             ),
         };
         let extent = grid.image_from_grid(Rect::new(0.0, 0.0, 1.0, 1.0));
-        let scores = match same_maps.filter(|b| b.inputs.selection.scores_like(selection)) {
+        let reference = truth
+            .reference()
+            .map(|(rect, source)| (grid.grid_from_image(rect), source));
+        // Entropy is a matter of the capture alone.
+        let same_scores = same_capture.filter(|b| {
+            b.inputs.selection.scores_like(selection)
+                && match selection.criterion {
+                    Criterion::Entropy => true,
+                    Criterion::InstructionChange => b.inputs.companions == *companions,
+                    Criterion::Boxes(_) => b.inputs.truth == *truth,
+                }
+        });
+        let scores = match same_scores {
             Some(b) => b.scores.clone(),
-            None => score_heads(&maps, None, selection)
+            None => score_heads(&maps, reference.as_ref().map(|(rect, _)| rect), selection)
                 .map(Arc::new)
                 .map_err(text),
         };
@@ -161,8 +179,10 @@ impl Look {
             }
             MapChoice::Head(id) => head_map(&maps, *id),
         };
-        let metrics = truth.reference().and_then(|(rect, source)| {
-            let metrics = frame_metrics(gaze.as_ref().ok()?, &grid.grid_from_image(rect)).ok()?;
+        let metrics = reference.and_then(|(rect, source)| {
+            let gaze = gaze.as_ref().ok()?;
+            let mut metrics = frame_metrics(gaze, &rect).ok()?;
+            metrics.swapped = swap_metrics(&maps, &heads, selection, gaze, &rect);
             Some((metrics, source))
         });
         Ok(Self {
@@ -225,6 +245,19 @@ impl Look {
     }
 }
 
+/// What the same heads and rules make of the frame under another instruction; none where it was not seen under one.
+fn swap_metrics(
+    maps: &HeadMaps,
+    heads: &[HeadId],
+    selection: &HeadSelection,
+    gaze: &Gaze,
+    truth: &Rect,
+) -> Option<SwapMetrics> {
+    let map = heat_map(maps.swapped.as_ref()?, heads, selection).ok()?;
+    let (swapped, _) = Gaze::from_map_or_why(map, &selection.mask, selection.dilate).ok()?;
+    SwapMetrics::new(gaze, &swapped, truth).ok()
+}
+
 /// Layer and head numbers in the model, as in `L3·H5`.
 pub fn head_name(capture: &Capture, id: HeadId) -> String {
     let number = |list: &[u32], index: u16| {
@@ -261,12 +294,14 @@ fn text(error: grounding::Error) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{GRID, fake_capture, peak};
+    use super::super::Prompt;
+    use super::super::fake::{GRID, fake_capture, fake_capture_under, peak};
     use super::*;
 
     fn inputs() -> LookInputs {
         LookInputs {
             capture: Arc::new(fake_capture(1, 2)),
+            companions: Companions::default(),
             view: 0,
             selection: HeadSelection {
                 k: 2,
@@ -320,6 +355,47 @@ mod tests {
             third.gaze.as_ref().unwrap()
         ));
         assert_eq!(third.shown.as_ref().unwrap().values.len(), GRID.len());
+    }
+
+    #[test]
+    fn a_frame_under_another_instruction_is_compared_with_itself() {
+        let first = Look::new(inputs(), None).unwrap();
+        assert_eq!(first.metrics.unwrap().0.swapped, None);
+        let mut complete = first.inputs.clone();
+        complete.companions.swapped = Some(Arc::new(fake_capture_under(1, 2, Prompt::Swapped)));
+        let second = Look::new(complete, Some(&first)).unwrap();
+        // What was measured of the capture itself stays.
+        assert!(Arc::ptr_eq(
+            first.scores.as_ref().unwrap(),
+            second.scores.as_ref().unwrap()
+        ));
+        assert_eq!(second.heads, first.heads);
+        let metrics = second.metrics.unwrap().0;
+        assert!(metrics.pointing && !metrics.swapped.unwrap().pointing);
+        assert!(metrics.swapped.unwrap().mask_overlap < 0.5);
+
+        // The heads that move are those that follow the instruction.
+        let mut by_change = second.inputs.clone();
+        by_change.selection.criterion = Criterion::InstructionChange;
+        by_change.selection.elbow.mode = grounding::ElbowMode::None;
+        let third = Look::new(by_change.clone(), Some(&second)).unwrap();
+        assert_eq!(third.heads, first.heads);
+        by_change.companions = Companions::default();
+        let without = Look::new(by_change, Some(&third)).unwrap();
+        let why = without.gaze.unwrap_err();
+        assert!(why.contains("another instruction"), "{why}");
+    }
+
+    #[test]
+    fn relative_attention_needs_the_generic_prompt() {
+        let mut relative = inputs();
+        relative.selection.aggregate = Aggregate::Relative { layer: Some(3) };
+        let look = Look::new(relative.clone(), None).unwrap();
+        let why = look.gaze.unwrap_err();
+        assert!(why.contains("generic prompt"), "{why}");
+        relative.companions.generic = Some(Arc::new(fake_capture_under(1, 2, Prompt::Generic)));
+        let look = Look::new(relative, None).unwrap();
+        assert_eq!(look.gaze.unwrap().peak, Some(peak(1, 2)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Dataset-wide numbers for the newest selection, in the background.
 
+use super::companions::{Companions, read};
 use super::latest::Latest;
 use super::survey::{Survey, SurveyFrame};
 use super::truth::{Truth, TruthSource};
@@ -141,9 +142,16 @@ impl Prepared {
             let reason = format!("the model does not look through `{}`", request.view);
             return (Err(reason.into()), None);
         };
-        let maps = frame
-            .head_maps(&request.selection, view)
-            .map_err(|e| Arc::from(e.to_string()));
+        let companions = Companions {
+            swapped: frame.swapped.clone(),
+            generic: frame.generic.clone(),
+        };
+        let maps = if request.selection.forward == request.survey.passes.forward {
+            read(capture, &companions, &request.selection, view)
+        } else {
+            Err(Error::Recorded)
+        };
+        let maps = maps.map_err(|e| Arc::from(e.to_string()));
         let truth = Truth {
             target: frame.exact.get(view).copied().flatten(),
             detections: Truth::detections(
@@ -197,6 +205,8 @@ pub struct Report {
     pub curves: Vec<Arc<Curve>>,
     /// In which form attention is kept.
     pub form: Form,
+    /// Why no frame has maps, where none has.
+    unread: Option<Arc<str>>,
 }
 
 impl Report {
@@ -265,6 +275,10 @@ impl Report {
             .collect();
         Self {
             request: request.clone(),
+            unread: match prepared.iter().find(|known| known.place.is_ok()) {
+                Some(_) => None,
+                None => prepared.iter().find_map(|known| known.place.clone().err()),
+            },
             source: frames.iter().find_map(|f| f.source),
             frames: frames.into(),
             evaluation: Arc::new(evaluation),
@@ -275,8 +289,13 @@ impl Report {
     }
 
     /// The vote over the tuning split, or why it chose no head.
-    pub fn selected(&self) -> Result<&Selected, &Arc<Error>> {
-        self.evaluation.selected.as_ref()
+    pub fn selected(&self) -> Result<&Selected, Arc<str>> {
+        let why = |error: &Arc<Error>| {
+            self.unread
+                .clone()
+                .unwrap_or_else(|| error.to_string().into())
+        };
+        self.evaluation.selected.as_ref().map_err(why)
     }
 
     /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting again, else
@@ -342,6 +361,7 @@ impl Report {
             source: self.source,
             curves: self.curves.clone(),
             form: self.form,
+            unread: self.unread.clone(),
         };
         change(&mut next);
         next
@@ -589,9 +609,11 @@ impl Watch for Streaming<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{GRID, fake_capture, peak};
+    use super::super::Prompt;
+    use super::super::fake::{GRID, fake_capture, fake_capture_under, peak};
+    use super::super::survey::Passes;
     use super::*;
-    use grounding::{Budget, ElbowMode, MaskRule};
+    use grounding::{Budget, Criterion, ElbowMode, MaskRule};
     use std::sync::atomic::AtomicUsize;
 
     fn survey(n: usize) -> Arc<Survey> {
@@ -605,10 +627,16 @@ mod tests {
                     Split::HeldOut
                 },
                 capture: Arc::new(fake_capture(i, 3)),
+                swapped: Some(Arc::new(fake_capture_under(i, 3, Prompt::Swapped))),
+                generic: Some(Arc::new(fake_capture_under(i, 3, Prompt::Generic))),
                 exact: vec![Some(GRID.patch_rect(peak(i, 3)))],
             })
             .collect();
-        Arc::new(Survey { planned: n, frames })
+        Arc::new(Survey {
+            planned: n,
+            passes: Passes::default(),
+            frames,
+        })
     }
 
     fn request(n: usize) -> MetricsRequest {
@@ -676,6 +704,51 @@ mod tests {
         assert!(why.contains("sink"), "{why}");
         let same = |f: &FrameReport| f.failure.as_deref() == Some(&*why);
         assert!(report.frames.iter().all(same));
+    }
+
+    #[test]
+    fn every_hit_has_one_under_another_instruction_beside_it() {
+        let tune = measure(&request(16)).evaluation.tune.unwrap().metrics;
+        let swapped = tune.swapped.unwrap();
+        assert_eq!(
+            (tune.pointing, swapped.pointing, swapped.frames),
+            (1.0, 0.0, 8)
+        );
+        assert_eq!(swapped.mask_overlap, 0.0);
+    }
+
+    #[test]
+    fn heads_can_be_chosen_by_language_and_by_boxes() {
+        let good = [HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }];
+        for criterion in [
+            Criterion::InstructionChange,
+            Criterion::Boxes(grounding::BoxScore::Iou),
+        ] {
+            let mut request = request(16);
+            request.selection.criterion = criterion;
+            request.selection.elbow.mode = ElbowMode::None;
+            let report = measure(&request);
+            assert_eq!(report.selected().unwrap().heads, good, "{criterion}");
+            // Without what the criterion works on it says so.
+            let mut survey = (*request.survey).clone();
+            for frame in &mut survey.frames {
+                frame.swapped = None;
+                frame.exact = vec![None];
+            }
+            request.survey = Arc::new(survey);
+            let report = measure(&request);
+            let why = report.selected().unwrap_err();
+            assert!(why.contains("choose heads by entropy"), "{why}");
+        }
+    }
+
+    #[test]
+    fn captures_of_another_forward_pass_are_not_passed_off() {
+        let mut request = request(8);
+        request.selection.forward = grounding::Forward::TowardInstruction(2.0);
+        let report = measure(&request);
+        let why = report.selected().unwrap_err();
+        assert!(why.contains("recorded forward pass"), "{why}");
     }
 
     #[test]
@@ -747,6 +820,7 @@ mod tests {
         let part = MetricsRequest {
             survey: Arc::new(Survey {
                 planned: 16,
+                passes: Passes::default(),
                 frames: whole.survey.frames[..8].to_vec(),
             }),
             ..whole.clone()

@@ -5,7 +5,7 @@
 //! | thread | does | answers with |
 //! |---|---|---|
 //! | `frames` | decodes the frame under the cursor, then its neighbours | [`CameraFrame`] |
-//! | `inspector` | owns the loaded models; captures the frame under the cursor, then a survey of the dataset | [`Capture`], [`Survey`] |
+//! | `inspector` | owns the loaded models; captures the frame under the cursor, then the same under other prompts, then a survey of the dataset | [`Capture`], [`Survey`] |
 //! | `metrics` | evaluates the newest selection on the survey, then what is beside it and the curves under the sliders | [`Report`] |
 //!
 //! [`Inspector::update`] runs once per frame of the window. It compares what the state asks for with what is there, sends
@@ -13,6 +13,7 @@
 //! under a millisecond, so that mask and box follow a slider in the same frame.
 
 mod captures;
+mod companions;
 #[cfg(test)]
 pub(crate) mod fake;
 mod frames;
@@ -23,12 +24,13 @@ mod survey;
 mod truth;
 
 pub(crate) use captures::capture_bytes;
-pub use captures::{CaptureRequest, Eye, Models, Stamp, survey};
+pub use captures::{CaptureRequest, Eye, Models, Prompt, Stamp, survey};
+pub use companions::Companions;
 pub use frames::{CameraFrame, FrameState, Place};
 pub use latest::Latest;
 pub use look::{HeadsFrom, Look, LookInputs, head_name};
 pub use metrics::{FrameReport, MetricsRequest, Report};
-pub use survey::{SURVEY_FRAMES, Survey, SurveyFrame, SurveyPlan};
+pub use survey::{Passes, SURVEY_FRAMES, Survey, SurveyFrame, SurveyPlan};
 pub use truth::{Truth, TruthSource, mask_rect};
 
 use crate::capture_file::OpenCaptures;
@@ -40,7 +42,7 @@ use crate::worker::{guard, spawn_worker};
 use captures::{CaptureReply, Captures, SurveyReply, SurveyRequest};
 use episode::SharedDataset;
 use frames::{FrameRequest, Frames};
-use grounding::{Capture, HeadId, HeadSelection};
+use grounding::{Capture, Criterion, Forward, HeadId, HeadSelection};
 use metrics::Metrics;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -121,6 +123,8 @@ pub struct Inspector {
     slow: bool,
     capture: Option<CaptureReply>,
     wanted_capture: Option<(CaptureRequest, Instant)>,
+    /// The wanted capture's frame under other prompts.
+    companions: Vec<AskedCompanion>,
     /// What the look and the capture belong to.
     look_of: Option<LookOf>,
     /// Since when a slow look is awaited.
@@ -133,6 +137,13 @@ pub struct Inspector {
     report: Option<Arc<Report>>,
     heads: Option<HeadsMemo>,
     device: Option<String>,
+}
+
+/// A frame under another prompt that was asked for.
+struct AskedCompanion {
+    request: CaptureRequest,
+    /// What came; the inner one is none where there is nothing to be had.
+    capture: Option<Option<Arc<Capture>>>,
 }
 
 /// The threads. They start with the first update, so that making an inspector costs nothing.
@@ -187,6 +198,7 @@ enum SurveyOf {
         checkpoint: PathBuf,
         dataset: SharedDataset,
         opening: u64,
+        passes: Passes,
     },
     File(Arc<OpenCaptures>, Option<SharedDataset>),
 }
@@ -200,6 +212,7 @@ impl SurveyOf {
                 checkpoint: checkpoint.to_owned(),
                 dataset: dataset?,
                 opening: state.openings,
+                passes: Passes::of(&state.settings.selection),
             }),
             _ => None,
         }
@@ -207,29 +220,33 @@ impl SurveyOf {
 
     /// Whether a reply answers this.
     fn is_answered_by(&self, reply: &SurveyReply) -> bool {
-        matches!(self, Self::Checkpoint { checkpoint, dataset, .. }
-            if *checkpoint == reply.checkpoint && Arc::ptr_eq(dataset, &reply.dataset))
+        matches!(self, Self::Checkpoint { checkpoint, dataset, passes, .. }
+            if *checkpoint == reply.checkpoint
+                && Arc::ptr_eq(dataset, &reply.dataset)
+                && *passes == reply.passes)
     }
-}
 
-impl PartialEq for SurveyOf {
-    fn eq(&self, other: &Self) -> bool {
+    /// Whether a survey of this is one of `other`, too.
+    fn serves(&self, other: &Self) -> bool {
         match (self, other) {
             (
                 Self::Checkpoint {
                     checkpoint,
                     dataset,
                     opening,
+                    passes,
                 },
                 Self::Checkpoint {
                     checkpoint: other_checkpoint,
                     dataset: other_dataset,
                     opening: other_opening,
+                    passes: other_passes,
                 },
             ) => {
                 checkpoint == other_checkpoint
                     && Arc::ptr_eq(dataset, other_dataset)
                     && opening == other_opening
+                    && passes.serve(*other_passes)
             }
             (Self::File(a, x), Self::File(b, y)) => {
                 Arc::ptr_eq(a, b) && same_data(x.as_ref(), y.as_ref())
@@ -261,6 +278,7 @@ impl Inspector {
             slow: false,
             capture: None,
             wanted_capture: None,
+            companions: Vec::new(),
             look_of: None,
             look_asked: None,
             survey: None,
@@ -293,7 +311,8 @@ impl Inspector {
         self.want_frames(state);
         self.want_survey(state, commands);
         let capture = self.want_capture(state);
-        self.want_look(state, capture);
+        let companions = self.want_companions(state, capture.is_some());
+        self.want_look(state, capture, companions);
         self.want_report(state);
     }
 
@@ -331,9 +350,17 @@ impl Inspector {
 
     /// Whether a newer selection waits for its numbers.
     pub fn report_is_behind(&self) -> bool {
-        self.workers
-            .as_ref()
-            .is_some_and(|w| w.metrics.is_behind(self.report.as_deref()))
+        let awaits_survey = self.survey.as_ref().is_some_and(|s| !self.is_wanted(s));
+        let behind = |w: &Workers| w.metrics.is_behind(self.report.as_deref());
+        awaits_survey || self.workers.as_ref().is_some_and(behind)
+    }
+
+    /// Whether a survey was made the way the wanted one is. Otherwise its successor is on its way.
+    fn is_wanted(&self, survey: &Survey) -> bool {
+        match &self.survey_of {
+            Some(SurveyOf::Checkpoint { passes, .. }) => survey.passes.serve(*passes),
+            _ => true,
+        }
     }
 
     /// The survey that the numbers are measured on.
@@ -395,6 +422,7 @@ impl Inspector {
         self.look = None;
         self.capture = None;
         self.wanted_capture = None;
+        self.companions.clear();
         self.look_asked = None;
         self.look_of = look_of;
         self.survey_of = None;
@@ -430,6 +458,16 @@ impl Inspector {
                 )));
             }
             self.capture = Some(reply);
+        }
+        for reply in workers.captures.take_companions() {
+            let mut asked = self.companions.iter_mut();
+            let Some(asked) = asked.find(|a| a.request == reply.request) else {
+                continue;
+            };
+            asked.capture = Some(reply.result.unwrap_or_else(|error| {
+                tracing::warn!("a frame cannot be seen under another prompt: {error:#}");
+                None
+            }));
         }
         let survey_of = self.survey_of.as_ref();
         if let Some(reply) = workers
@@ -512,7 +550,11 @@ impl Inspector {
     fn want_survey(&mut self, state: &WorkbenchState, commands: &mut Vec<Command>) {
         let of = SurveyOf::of(state);
         let again = self.survey_wanted.swap(false, Ordering::Relaxed);
-        if of == self.survey_of && !again && self.survey_frames == state.sample.frames {
+        let serves = match (&self.survey_of, &of) {
+            (Some(before), Some(of)) => before.serves(of),
+            (before, of) => before.is_none() && of.is_none(),
+        };
+        if serves && !again && self.survey_frames == state.sample.frames {
             return;
         }
         self.survey_frames = state.sample.frames;
@@ -523,11 +565,13 @@ impl Inspector {
             Some(SurveyOf::Checkpoint {
                 checkpoint,
                 dataset,
+                passes,
                 ..
             }) => workers.captures.survey(Some(SurveyRequest {
                 checkpoint: checkpoint.clone(),
                 dataset: dataset.clone(),
                 frames: state.sample.frames,
+                passes: *passes,
                 job: self.jobs.start("Measuring the dataset", true),
             })),
             Some(SurveyOf::File(captures, dataset)) => {
@@ -548,6 +592,10 @@ impl Inspector {
         if let Some(captures) = state.source.captures() {
             self.wanted_capture = None;
             let index = state.capture_index()?;
+            if state.settings.selection.forward != Forward::AsTrained {
+                self.look_state = LookState::Failed(grounding::Error::Recorded.to_string().into());
+                return None;
+            }
             self.look_state = match &index {
                 Ok(_) => LookState::Ready,
                 Err(reason) => LookState::Failed(reason.as_str().into()),
@@ -565,11 +613,14 @@ impl Inspector {
             dataset: dataset.data.clone(),
             episode: state.cursor.episode,
             step: state.cursor.step,
+            prompt: Prompt::AsGiven,
+            forward: state.settings.selection.forward,
         };
         let since = match &self.wanted_capture {
             Some((wanted, since)) if *wanted == request => *since,
             _ => {
                 workers.captures.request(request.clone());
+                self.companions.clear();
                 let now = Instant::now();
                 self.wanted_capture = Some((request.clone(), now));
                 now
@@ -595,15 +646,70 @@ impl Inspector {
         }
     }
 
-    fn want_look(&mut self, state: &WorkbenchState, capture: Option<Arc<Capture>>) {
+    /// The frame under the cursor under other prompts, once it is there itself: nothing that a scrubbing cursor waits for.
+    /// `None` while something is on its way that the selection cannot do without.
+    fn want_companions(&mut self, state: &WorkbenchState, ready: bool) -> Option<Companions> {
+        let selection = &state.settings.selection;
+        if let Some(captures) = state.source.captures() {
+            let index = state.capture_index()?.ok()?;
+            return Some(Companions {
+                swapped: captures.swap_of(index).cloned(),
+                generic: None,
+            });
+        }
+        if !ready {
+            return None;
+        }
+        let (workers, (given, since)) = (self.workers.as_ref()?, self.wanted_capture.as_ref()?);
+        let prompts = Passes::of(selection).prompts();
+        let mut companions = Companions::default();
+        let mut lacks = false;
+        for &prompt in prompts.iter().filter(|prompt| **prompt != Prompt::AsGiven) {
+            let (place, needed) = match prompt {
+                Prompt::Generic => (&mut companions.generic, true),
+                _ => (
+                    &mut companions.swapped,
+                    selection.criterion == Criterion::InstructionChange,
+                ),
+            };
+            let wanted = given.under(prompt);
+            match self.companions.iter().find(|a| a.request == wanted) {
+                Some(asked) => {
+                    *place = asked.capture.clone().flatten();
+                    lacks |= needed && asked.capture.is_none();
+                }
+                None => {
+                    workers.captures.companion(wanted.clone());
+                    self.companions.push(AskedCompanion {
+                        request: wanted,
+                        capture: None,
+                    });
+                    lacks |= needed;
+                }
+            }
+        }
+        if lacks {
+            self.look_state = LookState::Waiting { since: *since };
+            return None;
+        }
+        Some(companions)
+    }
+
+    fn want_look(
+        &mut self,
+        state: &WorkbenchState,
+        capture: Option<Arc<Capture>>,
+        companions: Option<Companions>,
+    ) {
         // Between two captures the last one stays, and thresholds still act on it.
         let waiting = matches!(self.look_state, LookState::Waiting { .. });
-        let Some(capture) = capture.or_else(|| {
+        let seen = capture.zip(companions).or_else(|| {
             self.look
                 .as_ref()
                 .filter(|_| waiting)
-                .map(|look| look.inputs.capture.clone())
-        }) else {
+                .map(|look| (look.inputs.capture.clone(), look.inputs.companions.clone()))
+        });
+        let Some((capture, companions)) = seen else {
             if !matches!(self.look_state, LookState::Nothing) {
                 self.look = None;
             }
@@ -623,6 +729,7 @@ impl Inspector {
         };
         let inputs = LookInputs {
             capture,
+            companions,
             view,
             selection: state.settings.selection.clone(),
             map: state.shown_map(),
@@ -759,6 +866,11 @@ impl Inspector {
         let (Some(workers), Some(survey)) = (&mut self.workers, &self.survey) else {
             return;
         };
+        let selection = &state.settings.selection;
+        let is_live = state.source.captures().is_none();
+        if is_live && !survey.passes.serve(Passes::of(selection)) {
+            return;
+        }
         let view = match (&state.dataset, &self.look) {
             (Some(dataset), _) => dataset
                 .data
@@ -1005,6 +1117,35 @@ mod tests {
         };
         bench.update();
         assert!(bench.inspector.look().is_none());
+    }
+
+    #[test]
+    fn a_recorded_pass_cannot_be_changed_and_shows_its_swap() {
+        let mut bench = Bench::captures();
+        bench.state.source = Source::Captures {
+            path: "pairs.safetensors".into(),
+            captures: Arc::new(OpenCaptures::new(
+                (0..8)
+                    .flat_map(|episode| {
+                        [Prompt::AsGiven, Prompt::Swapped]
+                            .map(|prompt| fake::fake_capture_under(episode, 2, prompt))
+                    })
+                    .collect(),
+            )),
+        };
+        bench.update();
+        let look = bench.inspector.look().unwrap();
+        assert!(look.maps.swapped.is_some());
+        assert_eq!(bench.inspector.survey().unwrap().frames.len(), 8);
+        bench.state.settings.selection.forward = Forward::TowardInstruction(2.0);
+        bench.update();
+        assert!(bench.inspector.look().is_none());
+        assert!(
+            matches!(bench.inspector.look_state(), LookState::Failed(why) if why.contains("recorded forward pass"))
+        );
+        bench.state.settings.selection.forward = Forward::AsTrained;
+        bench.update();
+        assert!(bench.inspector.look().is_some());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The sample of a dataset that dataset-wide numbers are measured on.
 
+use super::captures::{Prompt, capture_bytes};
 use crate::capture_file::OpenCaptures;
 use episode::{Dataset, DatasetInfo};
-use grounding::{Capture, HeadMaps, HeadSelection, Rect, Split};
+use grounding::{Capture, Forward, HeadSelection, Rect, Split};
 use std::sync::Arc;
 
 /// Frames in a survey. 32 frames a half give a standard error of about 0.04 for an IoU that spreads by 0.2, at less than
@@ -62,6 +63,39 @@ impl SurveyPlan {
     }
 }
 
+/// How the frames of a survey are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Passes {
+    /// What is done to the attention.
+    pub forward: Forward,
+    /// Whether also under a generic prompt, which takes half as much time and memory again. Another instruction is always
+    /// tried, where there is one.
+    pub generic: bool,
+}
+
+impl Passes {
+    /// What a selection works on.
+    pub fn of(selection: &HeadSelection) -> Self {
+        Self {
+            forward: selection.forward,
+            generic: selection.aggregate.needs_generic(),
+        }
+    }
+
+    /// Whether captures made so hold all that `wanted` asks for.
+    pub fn serve(self, wanted: Self) -> bool {
+        self.forward == wanted.forward && (self.generic || !wanted.generic)
+    }
+
+    /// What the model is told, one after the other.
+    pub fn prompts(self) -> &'static [Prompt] {
+        match self.generic {
+            true => &[Prompt::AsGiven, Prompt::Swapped, Prompt::Generic],
+            false => &[Prompt::AsGiven, Prompt::Swapped],
+        }
+    }
+}
+
 /// One captured frame of a survey.
 #[derive(Clone, Debug)]
 pub struct SurveyFrame {
@@ -73,8 +107,28 @@ pub struct SurveyFrame {
     pub split: Split,
     /// What the model looked at.
     pub capture: Arc<Capture>,
+    /// The same under another instruction, where there is one.
+    pub swapped: Option<Arc<Capture>>,
+    /// The same under a generic prompt, where that was asked for.
+    pub generic: Option<Arc<Capture>>,
     /// For every view of the capture the box around the exact target mask, in `[0, 1]` of the image.
     pub exact: Vec<Option<Rect>>,
+}
+
+impl SurveyFrame {
+    /// Bytes that its captures are charged for.
+    pub fn bytes(&self) -> usize {
+        let captures = [
+            Some(&self.capture),
+            self.swapped.as_ref(),
+            self.generic.as_ref(),
+        ];
+        captures
+            .into_iter()
+            .flatten()
+            .map(|c| capture_bytes(c))
+            .sum()
+    }
 }
 
 /// Captures of a spread sample of a dataset, or of a capture file.
@@ -82,24 +136,19 @@ pub struct SurveyFrame {
 pub struct Survey {
     /// Frames that were planned; more than were captured only when memory set the limit.
     pub planned: usize,
+    /// How the frames were looked at; recorded ones as they were trained, with whatever prompts the file holds.
+    pub passes: Passes,
     /// The frames.
     pub frames: Vec<SurveyFrame>,
 }
 
-impl SurveyFrame {
-    /// The maps a selection works on in one view of the capture.
-    ///
-    /// # Errors
-    /// As [`Capture::head_maps_for`].
-    pub fn head_maps(&self, selection: &HeadSelection, view: usize) -> grounding::Result<HeadMaps> {
-        self.capture.head_maps_for(selection, view)
-    }
-}
+impl SurveyFrame {}
 
 impl Survey {
     /// Whether this is the other survey, or that one with more frames at its end.
     pub fn is_more_of(&self, other: &Self) -> bool {
-        self.frames.len() >= other.frames.len()
+        self.passes == other.passes
+            && self.frames.len() >= other.frames.len()
             && self
                 .frames
                 .iter()
@@ -134,6 +183,10 @@ impl Survey {
         let mut bytes = 0;
         let mut survey = Self {
             planned: taken,
+            passes: Passes {
+                forward: Forward::AsTrained,
+                generic: true,
+            },
             frames: Vec::with_capacity(taken),
         };
         for (rank, &(index, episode, step)) in chosen.enumerate() {
@@ -149,17 +202,20 @@ impl Survey {
             } else {
                 Split::HeldOut
             };
-            bytes += super::captures::capture_bytes(capture);
-            if bytes > Self::MAX_BYTES {
-                break;
-            }
-            survey.frames.push(SurveyFrame {
+            let frame = SurveyFrame {
                 episode,
                 step,
                 split,
                 exact: vec![None; capture.views.len()],
                 capture: capture.clone(),
-            });
+                swapped: file.swap_of(index).cloned(),
+                generic: None,
+            };
+            bytes += frame.bytes();
+            if bytes > Self::MAX_BYTES {
+                break;
+            }
+            survey.frames.push(frame);
         }
         survey
     }

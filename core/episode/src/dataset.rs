@@ -207,6 +207,30 @@ pub trait Dataset: Send + Sync {
         region: Region,
     ) -> Result<Option<Arc<PixelMask>>>;
 
+    /// Something else that the robot could be told in the scenes of an episode: what attention is compared under to tell
+    /// language from salience. Always the same for one episode; `None` when the dataset knows one instruction only.
+    ///
+    /// A generated dataset asks for another object of the scene. What is recorded knows no scenes, so this is the
+    /// instruction of the next episode that has another one, case and surrounding space not counted; after the last
+    /// episode comes the first. It may name what the scene does not hold, or say the same in other words.
+    fn other_instruction(&self, episode: usize) -> Result<Option<Arc<str>>> {
+        let own = self.episode(episode)?.instruction;
+        let info = self.info();
+        if info.instructions.len() < 2 {
+            return Ok(None);
+        }
+        let plain = |text: &str| text.trim().to_lowercase();
+        let told = plain(&own);
+        for next in (episode + 1..info.episodes).chain(0..episode) {
+            let other = self.episode(next)?.instruction;
+            let words = plain(&other);
+            if !words.is_empty() && words != told {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether pictures are made on demand rather than read from a file.
     fn is_generated(&self) -> bool {
         false
@@ -222,4 +246,91 @@ pub(crate) fn numbered(key: &str, dim: usize) -> Vec<String> {
     (0..dim)
         .map(|component| format!("{key}[{component}]"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Told(DatasetInfo, Vec<&'static str>);
+
+    impl Told {
+        fn new(instructions: &[&'static str]) -> Self {
+            let mut distinct: Vec<String> = Vec::new();
+            for text in instructions {
+                if !distinct.iter().any(|d| d == text) {
+                    distinct.push((*text).to_owned());
+                }
+            }
+            let info = DatasetInfo {
+                format: String::new(),
+                path: PathBuf::new(),
+                name: String::new(),
+                fps: None,
+                episodes: instructions.len(),
+                frames: instructions.len(),
+                cameras: Vec::new(),
+                instructions: distinct,
+                action_names: Vec::new(),
+                state_names: Vec::new(),
+                has_masks: false,
+                warnings: Vec::new(),
+            };
+            Self(info, instructions.to_vec())
+        }
+
+        fn others(&self) -> Vec<String> {
+            let other = |episode| self.other_instruction(episode).unwrap();
+            (0..self.1.len())
+                .map(|episode| other(episode).map_or(String::new(), |text| text.to_string()))
+                .collect()
+        }
+    }
+
+    impl Dataset for Told {
+        fn info(&self) -> &DatasetInfo {
+            &self.0
+        }
+
+        fn episode(&self, episode: usize) -> Result<EpisodeMeta> {
+            crate::Error::check("episode", episode, self.1.len(), &self.0.path)?;
+            Ok(EpisodeMeta {
+                index: episode,
+                length: 1,
+                instruction: self.1[episode].into(),
+            })
+        }
+
+        fn signals(&self, _: usize) -> Result<Arc<Signals>> {
+            Ok(Arc::default())
+        }
+
+        fn image(&self, _: usize, _: usize, _: usize) -> Result<Arc<Image>> {
+            Ok(Arc::new(Image::filled(1, 1, [0; 3])))
+        }
+
+        fn mask(&self, _: usize, _: usize, _: usize, _: Region) -> Result<Option<Arc<PixelMask>>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn the_other_instruction_is_that_of_the_next_episode_that_has_one() {
+        let told = Told::new(&["push a", " Push A ", "", "lift b", "push a"]);
+        assert_eq!(
+            told.others(),
+            ["lift b", "lift b", "lift b", "push a", "lift b"]
+        );
+        assert!(told.other_instruction(5).is_err());
+        for alone in [
+            &["push a", "push a"][..],
+            &["push a", "PUSH A "],
+            &["push a", ""],
+        ] {
+            let others = Told::new(alone).others();
+            assert_eq!(others[0], "", "{alone:?}");
+        }
+        // Where nothing was said, anything is something else.
+        assert_eq!(Told::new(&["", "push a"]).others(), ["push a", ""]);
+    }
 }

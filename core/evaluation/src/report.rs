@@ -3,6 +3,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use grounding::Forward;
 use serde::{Deserialize, Serialize};
 use tabletop::{Environment, Suite};
 
@@ -24,6 +25,9 @@ pub struct Report {
     pub horizon: usize,
     /// Actions executed of each predicted chunk.
     pub execute: usize,
+    /// What was done to the attention of the policy's forward passes. Reports of earlier versions do not say: nothing.
+    #[serde(default)]
+    pub forward: Forward,
     /// Share of episodes whose task was done within the horizon.
     pub success_rate: f64,
     /// Wilson's 95 % interval of it, `[low, high]`.
@@ -71,7 +75,7 @@ impl Swapped {
 
 impl Report {
     /// A name that tells evaluations of one checkpoint apart: `object-A-seed7-100.json`, and with everything that is
-    /// not as usual `object-A-seed7-100-execute4-swapped.json`.
+    /// not as usual `object-A-seed7-100-execute4-toward_instruction-2-swapped.json`.
     pub fn file_name(&self) -> String {
         let Self {
             suite,
@@ -79,17 +83,22 @@ impl Report {
             seed,
             episodes,
             execute,
+            forward,
             ..
         } = self;
         let execute = match execute {
             1 => String::new(),
             more => format!("-execute{more}"),
         };
+        let forward = match forward {
+            Forward::AsTrained => String::new(),
+            changed => format!("-{}", changed.name()),
+        };
         let swapped = match self.swapped {
             Some(_) => "-swapped",
             None => "",
         };
-        format!("{suite}-{env}-seed{seed}-{episodes}{execute}{swapped}.json")
+        format!("{suite}-{env}-seed{seed}-{episodes}{execute}{forward}{swapped}.json")
     }
 
     /// Writes the report into `folder`, say `RUN_DIR/eval/step-00005000`, under [`file_name`](Self::file_name), and

@@ -55,7 +55,8 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// Plays `spec.episodes` episodes with `policy` and counts successes.
+/// Plays `spec.episodes` episodes with `policy` and counts successes. The policy's attention is changed as
+/// [`Policy::with_forward`] says, and the report names that.
 ///
 /// The first [`EvalSpec::execute`] actions of each predicted chunk are executed, then the policy looks again. An
 /// episode is over when its task is done or after [`World::horizon`] control steps; a swapped one also when the
@@ -86,7 +87,11 @@ pub fn evaluate(
         policy,
         cameras: cameras(config)?,
     };
-    play(&mut pilot, spec, progress, cancel)
+    let report = play(&mut pilot, spec, progress, cancel)?;
+    Ok(Report {
+        forward: policy.forward(),
+        ..report
+    })
 }
 
 /// Who decides what to do in a world.
@@ -337,6 +342,7 @@ impl Tally {
             episodes: self.success.attempts,
             horizon: self.horizon,
             execute: spec.execute,
+            forward: grounding::Forward::AsTrained,
             success_rate: self.success.rate(),
             success_interval: self.success.wilson95(),
             wrong_object_rate: self.wrong_object.rate(),

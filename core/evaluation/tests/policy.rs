@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use episode::DatasetInfo;
 use evaluation::{Error, EvalSpec, Report, evaluate};
+use grounding::Forward;
 use model::{DeviceChoice, Normaliser, Policy, Size, Vla, VlaConfig};
 use tabletop::{Environment, Suite};
 
@@ -28,7 +29,12 @@ fn policy(info: &DatasetInfo, cameras: &[usize], action_dim: usize) -> Policy {
 }
 
 fn run(policy: &Policy, spec: &EvalSpec) -> evaluation::Result<Report> {
-    evaluate(policy, spec, &mut |_| {}, &AtomicBool::new(false))
+    let report = evaluate(policy, spec, &mut |_| {}, &AtomicBool::new(false))?;
+    // JSON may round the last digit of a measured rate.
+    Ok(Report {
+        steps_per_s: report.steps_per_s.round(),
+        ..report
+    })
 }
 
 #[test]
@@ -65,6 +71,21 @@ fn an_untrained_policy_fails_without_an_error() {
             .ends_with("object-B-seed1-3.json")
     );
     assert_eq!(saved(&path), report);
+
+    // So is one under changed attention.
+    let changed = policy(&info(), &[0, 1], 4)
+        .with_forward(Forward::TowardInstruction(3.0))
+        .unwrap();
+    let changed = run(&changed, &spec).unwrap();
+    assert_eq!(changed.forward, Forward::TowardInstruction(3.0));
+    let beside = changed.save(&eval).unwrap();
+    assert!(beside.ends_with("object-B-seed1-3-execute2-toward_instruction-3-swapped.json"));
+    assert_eq!((saved(&path), saved(&beside)), (report, changed));
+    // What earlier versions wrote says nothing of it.
+    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    old.as_object_mut().unwrap().remove("forward").unwrap();
+    let old: Report = serde_json::from_value(old).unwrap();
+    assert_eq!(old.forward, Forward::AsTrained);
 }
 
 #[test]

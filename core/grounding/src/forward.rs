@@ -1,7 +1,77 @@
 //! Ways of changing the attention of a forward pass without training: the formulas. The hook is in the model.
 
-use crate::selection::SinkRedistribution;
+use std::str::FromStr;
+
+use crate::selection::{Forward, SinkRedistribution, SinkRule};
 use crate::{Error, Result, TokenRole};
+
+impl Forward {
+    /// A name for files that no other value has: `as_trained`, `sinks_redistributed`, `toward_instruction-2`, and for
+    /// sinks whatever is not as usual, as in `sinks_redistributed-keep0.3-from3`.
+    pub fn name(self) -> String {
+        match self {
+            Self::AsTrained => "as_trained".to_owned(),
+            Self::TowardInstruction(factor) => format!("toward_instruction-{factor}"),
+            Self::RedistributeSinks(rule) => {
+                let usual = SinkRedistribution::default();
+                let mut name = "sinks_redistributed".to_owned();
+                let mut say = |differs: bool, text: String| {
+                    if differs {
+                        name.push('-');
+                        name.push_str(&text);
+                    }
+                };
+                say(rule.keep != usual.keep, format!("keep{}", rule.keep));
+                let (min, max) = (rule.min_image, rule.max_sinks);
+                say(min != usual.min_image, format!("image{min}"));
+                say(max != usual.max_sinks, format!("sinks{max}"));
+                let from = rule.from_layer;
+                say(from != usual.from_layer, format!("from{from}"));
+                say(
+                    rule.rule != usual.rule,
+                    match rule.rule {
+                        SinkRule::Relative(share) => format!("relative{share}"),
+                        SinkRule::Absolute(phi) => format!("absolute{phi}"),
+                    },
+                );
+                name
+            }
+        }
+    }
+}
+
+impl FromStr for Forward {
+    type Err = Error;
+
+    /// `as_trained`, `sinks_redistributed` or `sinks_redistributed:KEEP` with the share that sinks keep,
+    /// `toward_instruction` or `toward_instruction:FACTOR`; everything else at its default.
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || {
+            Error::Option(format!(
+                "no change of attention `{text}`; there are as_trained, sinks_redistributed, sinks_redistributed:KEEP, \
+                 toward_instruction, toward_instruction:FACTOR"
+            ))
+        };
+        let (name, value) = match text.split_once(':') {
+            Some((name, value)) => (name, Some(value.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let usual = SinkRedistribution::default();
+        let forward = match (name, value) {
+            ("as_trained", None) => Self::AsTrained,
+            ("sinks_redistributed", keep) => Self::RedistributeSinks(SinkRedistribution {
+                keep: keep.unwrap_or(usual.keep),
+                ..usual
+            }),
+            ("toward_instruction", factor) => {
+                Self::TowardInstruction(factor.unwrap_or(Self::USUAL_FACTOR))
+            }
+            _ => return Err(unknown()),
+        };
+        forward.validate()?;
+        Ok(forward)
+    }
+}
 
 /// Moves attention from sinks to the other image tokens, in one row `[keys]` of post-softmax weights (VAR; Kang et al.,
 /// ICLR 2025, arXiv 2503.03321, section 5).
@@ -97,6 +167,76 @@ mod tests {
         for (got, wanted) in row.iter().zip(wanted) {
             assert!((got - wanted).abs() < 1e-6, "{row:?}");
         }
+    }
+
+    #[test]
+    fn names_are_read_and_told_apart() {
+        let usual = SinkRedistribution::default();
+        let sinks = |rule| Forward::RedistributeSinks(rule);
+        let read = |text: &str| text.parse::<Forward>();
+        assert_eq!(read("as_trained").unwrap(), Forward::AsTrained);
+        assert_eq!(read("sinks_redistributed").unwrap(), sinks(usual));
+        let keep = |keep| sinks(SinkRedistribution { keep, ..usual });
+        assert_eq!(read("sinks_redistributed:0.3").unwrap(), keep(0.3));
+        let toward = Forward::TowardInstruction;
+        assert_eq!(read("toward_instruction").unwrap(), toward(2.0));
+        assert_eq!(read("toward_instruction:0.5").unwrap(), toward(0.5));
+        for wrong in [
+            "",
+            "var",
+            "as_trained:1",
+            "sinks_redistributed:x",
+            "toward_instruction:",
+        ] {
+            assert!(
+                read(wrong).unwrap_err().to_string().contains("there are"),
+                "{wrong}"
+            );
+        }
+        assert!(read("sinks_redistributed:1.5").is_err() && read("toward_instruction:0").is_err());
+        // The targets of the same names are the same changes.
+        for name in ["sinks_redistributed", "toward_instruction"] {
+            let target = crate::HeadSelection::default().with_target(name).unwrap();
+            assert_eq!(target.forward, read(name).unwrap());
+        }
+        let mut names: Vec<String> = [
+            Forward::AsTrained,
+            toward(2.0),
+            toward(2.5),
+            sinks(usual),
+            keep(0.3),
+            sinks(SinkRedistribution {
+                min_image: 0.3,
+                ..usual
+            }),
+            sinks(SinkRedistribution {
+                max_sinks: 0.3,
+                ..usual
+            }),
+            sinks(SinkRedistribution {
+                from_layer: 3,
+                ..usual
+            }),
+            sinks(SinkRedistribution {
+                rule: SinkRule::Relative(0.3),
+                ..usual
+            }),
+            sinks(SinkRedistribution {
+                rule: SinkRule::Absolute(0.3),
+                ..usual
+            }),
+        ]
+        .map(Forward::name)
+        .to_vec();
+        assert_eq!(names[3], "sinks_redistributed");
+        assert!(
+            names
+                .iter()
+                .all(|name| !name.contains([' ', '/', ':', ',']))
+        );
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 10);
     }
 
     #[test]

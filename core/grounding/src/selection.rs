@@ -321,7 +321,7 @@ impl HeadSelection {
                 ..base
             },
             "toward_instruction" => Self {
-                forward: Forward::TowardInstruction(2.0),
+                forward: Forward::TowardInstruction(Forward::USUAL_FACTOR),
                 ..base
             },
             _ => {
@@ -606,9 +606,14 @@ pub enum Forward {
 }
 
 impl Forward {
+    /// Factor on attention to the instruction unless another is asked for.
+    pub const USUAL_FACTOR: f64 = 2.0;
+
+    /// Checks every value that could make the change meaningless.
+    ///
     /// # Errors
     /// [`Error::Option`] naming the value.
-    fn validate(self) -> Result<()> {
+    pub fn validate(self) -> Result<()> {
         let share = |v: f64| (0.0..=1.0).contains(&v);
         match self {
             Self::AsTrained => Ok(()),

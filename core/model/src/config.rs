@@ -2,7 +2,7 @@
 
 use crate::{Error, Objective, Result};
 use episode::DatasetInfo;
-use grounding::Grid;
+use grounding::{Grid, TokenRole};
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, str::FromStr};
 
@@ -455,6 +455,27 @@ impl Sequence {
     /// All image tokens.
     pub fn image(&self) -> Range<usize> {
         self.words_before.end..self.words_after.start
+    }
+
+    /// What every token stands for when both copies of the instruction hold `words` words.
+    pub fn roles(&self, words: usize) -> Vec<TokenRole> {
+        let copies = [&self.words_before, &self.words_after];
+        let role = |token: usize| {
+            if let Some(copy) = copies.iter().find(|copy| copy.contains(&token)) {
+                if token - copy.start < words {
+                    TokenRole::Text
+                } else {
+                    TokenRole::Pad
+                }
+            } else if token == self.state {
+                TokenRole::State
+            } else if token == self.read_out {
+                TokenRole::Action
+            } else {
+                TokenRole::Image
+            }
+        };
+        (0..self.len()).map(role).collect()
     }
 }
 

@@ -268,15 +268,47 @@ impl Block {
             fused::attention_rows(qkv.clone(), keep.clone(), self.heads, visible, queries)
         });
         let seen = fused::attention(qkv, keep, self.heads, visible);
+        (self.finish(x, seen, visible), rows)
+    }
+
+    /// The same for a model at work, with weights that `change` has altered on the host, `[batch, heads, queries,
+    /// tokens]`: those of all tokens where some are watched, else those from `visible.first` on.
+    pub(crate) fn forward_changed(
+        &self,
+        x: Tensor<3>,
+        keep: Tensor<2>,
+        visible: Visibility,
+        watch: Option<&[usize]>,
+        change: impl FnOnce(&mut [f32]) -> crate::Result<()>,
+    ) -> crate::Result<(Tensor<3>, Option<Tensor<4>>)> {
+        let tokens = x.dims()[1];
+        let first = if watch.is_some() { 0 } else { visible.first };
+        let queries: Vec<usize> = (first..tokens).collect();
+        let qkv = self.qkv.forward(self.norm_attention.forward(x.clone()));
+        let weights = fused::attention_rows(qkv.clone(), keep, self.heads, visible, &queries);
+        let (shape, device) = (weights.dims(), weights.device());
+        let mut values: Vec<f32> = weights.into_data().iter::<f32>().collect();
+        change(&mut values)?;
+        let weights = Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+        let rows = watch.map(|watch| {
+            let watch: Vec<i32> = watch.iter().map(|&query| query as i32).collect();
+            weights
+                .clone()
+                .select(2, Tensor::from_ints(watch.as_slice(), &device))
+        });
+        let needed = weights.slice_dim(2, visible.first - first..tokens - first);
+        let seen = fused::plain::weigh(needed, qkv);
+        Ok((self.finish(x, seen, visible), rows))
+    }
+
+    /// What follows once every token from `visible.first` on has seen what it looks at.
+    fn finish(&self, x: Tensor<3>, seen: Tensor<3>, visible: Visibility) -> Tensor<3> {
         let x = if visible.first == 0 {
             x
         } else {
             x.clone().slice_dim(1, visible.first..x.dims()[1])
         };
         let x = self.out.forward_add(seen, x);
-        (
-            self.mlp.forward_add(self.norm_mlp.forward(x.clone()), x),
-            rows,
-        )
+        self.mlp.forward_add(self.norm_mlp.forward(x.clone()), x)
     }
 }

@@ -18,6 +18,7 @@ mod objective;
 pub mod optim;
 mod parameters;
 mod policy;
+mod steer;
 mod vla;
 
 pub use batch::{Batch, ColourJitter, Inputs, Observation, Sample};
@@ -31,5 +32,5 @@ pub use error::{Error, Result};
 pub use masks::PatchMasks;
 pub use objective::{Criterion, CriterionState, Losses, MaeConfig, MaskSource, Objective};
 pub use parameters::parameter_shapes;
-pub use policy::{ActionChunk, Policy};
+pub use policy::{ActionChunk, GENERIC_PROMPT, Policy};
 pub use vla::{AttentionRows, Output, Reconstruction, Vla};

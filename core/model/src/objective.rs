@@ -3,8 +3,8 @@
 use crate::{AttentionRows, Batch, Error, Inputs, PatchMasks, Result, Vla, VlaConfig};
 use burn::{module::Module, tensor::Tensor};
 use grounding::{
-    Budget, Grid, HeadId, HeadMaps, HeadSelection, MaskRule, QuerySelector, gaze, score_heads,
-    select_heads,
+    Aggregate, Budget, Forward, Grid, HeadId, HeadMaps, HeadSelection, MaskRule, QuerySelector,
+    gaze, score_heads, select_heads,
 };
 use rand::Rng;
 use rayon::prelude::*;
@@ -449,10 +449,33 @@ impl MaeConfig {
                     .into(),
             );
         }
-        if self.selection.sinks.apply {
+        let HeadSelection {
+            forward,
+            criterion,
+            aggregate,
+            sinks,
+            ..
+        } = &self.selection;
+        if sinks.apply || *aggregate == Aggregate::NaiveSinkFiltered {
             return fail(
                 "sink tokens are not measured during training; switch the sink filter off".into(),
             );
+        }
+        if *forward != Forward::AsTrained {
+            return fail(format!(
+                "masks for training come from the pass that is trained; the selection asks for another ({forward})"
+            ));
+        }
+        if *criterion != grounding::Criterion::Entropy {
+            return fail(format!(
+                "neither other instructions nor boxes are seen during training; the selection chooses heads by them \
+                 ({criterion}), choose them by entropy"
+            ));
+        }
+        if aggregate.needs_generic() || aggregate.needs_baseline() {
+            return fail(format!(
+                "neither generic prompts nor other tokens are seen during training; the selection needs them ({aggregate})"
+            ));
         }
         Ok(self.selection.validate()?)
     }

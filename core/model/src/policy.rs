@@ -2,14 +2,25 @@
 
 use crate::{
     AttentionRows, DeviceChoice, Inputs, Observation, Result, Vla, VlaConfig, Vocabulary,
-    load_model,
+    load_model, steer,
 };
 use burn::{module::Module, tensor::Device};
-use grounding::{Capture, CaptureParts, Key, Query, TokenRole, View};
+use grounding::{Capture, CaptureParts, Forward, Key, Query, Sinks, TokenRole, View};
 use std::path::Path;
 
 /// Frames computed at once; bounds the memory that a long list of observations takes.
 const BATCH: usize = 64;
+
+/// Bytes of weights of one layer that lie on the host at once where they are changed.
+const CHANGED_BYTES: usize = 256 << 20;
+
+/// What a policy is told when attention without a task is wanted, for [`grounding::Aggregate::Relative`].
+///
+/// mllms_know asks a large model to "Write a general description of the image." A small model knows only the words of its
+/// instructions, and an unknown word is a token that training never touched: of that sentence it would see seven of them.
+/// "the" is a word of nearly every English instruction that tells none from another; a model that does not know it sees
+/// one unknown word, as it does of an empty instruction.
+pub const GENERIC_PROMPT: &str = "the";
 
 /// A model for inference.
 #[derive(Clone, Debug)]
@@ -17,6 +28,7 @@ pub struct Policy {
     vla: Vla,
     device: Device,
     name: String,
+    forward: Forward,
 }
 
 /// The next actions for one frame, in the dataset's units.
@@ -51,7 +63,25 @@ impl Policy {
             device: vla.device(),
             vla,
             name,
+            forward: Forward::AsTrained,
         }
+    }
+
+    /// The same policy with its attention changed in every forward pass, for its actions and its captures alike. Without
+    /// training and on the host, so a pass takes several times as long.
+    ///
+    /// # Errors
+    /// When the change is out of range or cannot do anything in this model: a sink threshold that can never fire, layers
+    /// that it does not have.
+    pub fn with_forward(mut self, forward: Forward) -> Result<Self> {
+        steer::check(self.config(), forward)?;
+        self.forward = forward;
+        Ok(self)
+    }
+
+    /// What is done to the attention of a forward pass.
+    pub fn forward(&self) -> Forward {
+        self.forward
     }
 
     /// What the model looks like.
@@ -70,11 +100,23 @@ impl Policy {
     /// When an observation does not fit the model.
     pub fn act(&self, observations: &[Observation]) -> Result<Vec<ActionChunk>> {
         let mut chunks = Vec::with_capacity(observations.len());
-        for observations in observations.chunks(BATCH) {
+        for observations in observations.chunks(self.frames_at_once()) {
             let inputs = Inputs::new(self.config(), observations, &self.device)?;
-            chunks.extend(self.chunks(self.vla.forward(&inputs).logits));
+            let output = match self.forward {
+                Forward::AsTrained => self.vla.forward(&inputs),
+                forward => self.vla.pass(&inputs, forward, None, false)?.output,
+            };
+            chunks.extend(self.chunks(output.logits));
         }
         Ok(chunks)
+    }
+
+    fn frames_at_once(&self) -> usize {
+        if self.forward == Forward::AsTrained {
+            return BATCH;
+        }
+        let (heads, tokens) = (self.config().heads, self.config().sequence().len());
+        (CHANGED_BYTES / (heads * tokens * tokens * size_of::<f32>()).max(1)).clamp(1, BATCH)
     }
 
     fn chunks(&self, logits: burn::tensor::Tensor<4>) -> Vec<ActionChunk> {
@@ -108,20 +150,29 @@ impl Policy {
 
     /// Attention of all layers and heads for each observation. Query tokens: every word of the second
     /// copy of the instruction, the state, the read-out (role `Action`). Keys: all tokens; a patch knows
-    /// its camera and its box. `source` and `step` are left for the caller to fill in.
+    /// its camera and its box. Sinks: φ of every key, the largest over the inputs of the layers from the third to the last
+    /// but one (the last alone in a model of one or two layers, the third in one of three). `source` and `step` are left
+    /// for the caller to fill in.
     ///
     /// # Errors
-    /// When an observation does not fit the model.
+    /// When an observation does not fit the model, or its hidden states are not finite.
     pub fn captures(&self, observations: &[Observation]) -> Result<Vec<Capture>> {
         let sequence = self.config().sequence();
         let queries: Vec<usize> = (sequence.words_after.start..sequence.len()).collect();
         let mut captures = Vec::with_capacity(observations.len());
-        for observations in observations.chunks(BATCH) {
+        for observations in observations.chunks(self.frames_at_once()) {
             let inputs = Inputs::new(self.config(), observations, &self.device)?;
-            let (output, rows) = self.vla.forward_with_attention(&inputs, &queries);
-            let chunks = self.chunks(output.logits);
+            let pass = self.vla.pass(&inputs, self.forward, Some(&queries), true)?;
+            let rows = self.vla.rows(observations.len(), &queries, &pass.rows);
+            let phi = pass.phi.unwrap_or_default();
+            let chunks = self.chunks(pass.output.logits);
             for (frame, (observation, chunk)) in observations.iter().zip(chunks).enumerate() {
-                captures.push(self.assemble(observation, &rows, frame, chunk)?);
+                let phi = phi.get(frame * sequence.len()..).unwrap_or_default();
+                let sinks = Sinks::Phi {
+                    phi: phi.iter().copied().take(sequence.len()).collect(),
+                    width: self.config().width,
+                };
+                captures.push(self.assemble(observation, &rows, frame, chunk, sinks)?);
             }
         }
         Ok(captures)
@@ -133,6 +184,7 @@ impl Policy {
         rows: &AttentionRows,
         frame: usize,
         chunk: ActionChunk,
+        sinks: Sinks,
     ) -> Result<Capture> {
         let config = self.config();
         let sequence = config.sequence();
@@ -215,6 +267,7 @@ impl Policy {
             keys,
             attn,
             action: chunk.rows.into_iter().next(),
+            sinks: Some(sinks),
             ..CaptureParts::default()
         })?)
     }

@@ -150,7 +150,7 @@ impl PatchEncoder {
 
 /// Final hidden states at the image positions to the pixels of the patches.
 #[derive(Module, Debug)]
-struct Decoder {
+pub(crate) struct Decoder {
     mask_token: Param<Tensor<2>>,
     embed: Linear,
     positions: Vec<Param<Tensor<2>>>,
@@ -314,7 +314,17 @@ impl Vla {
         queries: &[usize],
     ) -> (Output, AttentionRows) {
         let (output, layers) = self.predict(inputs, Some(queries));
-        let (batch, keys) = (inputs.batch(), self.config.sequence().len());
+        (output, self.rows(inputs.batch(), queries, &layers))
+    }
+
+    /// Weights `[batch, heads, queries, keys]` of every layer, frame by frame on the host.
+    pub(crate) fn rows(
+        &self,
+        batch: usize,
+        queries: &[usize],
+        layers: &[Tensor<4>],
+    ) -> AttentionRows {
+        let keys = self.config.sequence().len();
         let per_layer = self.config.heads * queries.len() * keys;
         let mut values = vec![0f32; batch * layers.len() * per_layer];
         for (layer, rows) in layers.iter().enumerate() {
@@ -324,24 +334,29 @@ impl Vla {
                     .copy_from_slice(rows);
             }
         }
-        let rows = AttentionRows {
+        AttentionRows {
             batch,
             layers: layers.len(),
             heads: self.config.heads,
             queries: queries.to_vec(),
             keys,
             values,
-        };
-        (output, rows)
+        }
     }
 
     fn predict(&self, inputs: &Inputs, watch: Option<&[usize]>) -> (Output, Vec<Tensor<4>>) {
-        let config = &self.config;
-        let sequence = config.sequence();
+        let sequence = self.config.sequence();
         let (x, rows) = self.encode(inputs, None, &sequence, sequence.read_out, watch);
+        (self.read(x), rows)
+    }
+
+    /// Actions from the final hidden state of the read-out `[batch, 1, width]`.
+    pub(crate) fn read(&self, x: Tensor<3>) -> Output {
+        let config = &self.config;
+        let batch = x.dims()[0];
         let logits = self.head.forward(self.norm.forward(x));
-        let logits = logits.reshape([inputs.batch(), config.chunk, config.action_dim, config.bins]);
-        (Output { logits }, rows)
+        let logits = logits.reshape([batch, config.chunk, config.action_dim, config.bins]);
+        Output { logits }
     }
 
     /// Hidden states of the tokens from `first` on, before the final norm, with hidden patches if any.
@@ -353,29 +368,42 @@ impl Vla {
         first: usize,
         watch: Option<&[usize]>,
     ) -> (Tensor<3>, Vec<Tensor<4>>) {
-        let prefix = match self.config.attention {
-            Attention::Causal => 0,
-            Attention::Prefix => sequence.words_after.end,
-        };
         let mut x = self.embed(inputs, masks);
         let keep = keep(inputs, sequence);
         let mut rows = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
-            let first = if index + 1 == self.blocks.len() {
-                first
-            } else {
-                0
-            };
-            let (next, watched) =
-                block.forward(x, keep.clone(), Visibility { prefix, first }, watch);
+            let visible = self.visibility(index, sequence, first);
+            let (next, watched) = block.forward(x, keep.clone(), visible, watch);
             x = next;
             rows.extend(watched);
         }
         (x, rows)
     }
 
+    /// Which tokens see which in one layer, where the last one is needed from the token `first` on only.
+    pub(crate) fn visibility(&self, layer: usize, sequence: &Sequence, first: usize) -> Visibility {
+        let prefix = match self.config.attention {
+            Attention::Causal => 0,
+            Attention::Prefix => sequence.words_after.end,
+        };
+        let last = layer + 1 == self.blocks.len();
+        Visibility {
+            prefix,
+            first: if last { first } else { 0 },
+        }
+    }
+
+    /// The layers, first one first.
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// The token sequence `[batch, tokens, width]`.
-    fn embed(&self, inputs: &Inputs, masks: Option<(&Decoder, &PatchMasks)>) -> Tensor<3> {
+    pub(crate) fn embed(
+        &self,
+        inputs: &Inputs,
+        masks: Option<(&Decoder, &PatchMasks)>,
+    ) -> Tensor<3> {
         let [batch, max_words] = inputs.words.dims();
         let width = self.config.width;
         let words = self
@@ -537,7 +565,7 @@ impl Vla {
 }
 
 /// 1 for tokens that may be seen and 0 for padded words, `[batch, tokens]`.
-fn keep(inputs: &Inputs, sequence: &Sequence) -> Tensor<2> {
+pub(crate) fn keep(inputs: &Inputs, sequence: &Sequence) -> Tensor<2> {
     let mask = inputs.word_mask.clone();
     let ones = |count| Tensor::ones([inputs.batch(), count], &mask.device());
     Tensor::cat(

@@ -275,16 +275,23 @@ fn attention_rows_are_the_weights_that_attention_uses() {
             .slice_dim(2, 2 * width..3 * width)
             .reshape([batch, tokens, heads, head])
             .swap_dims(1, 2);
-        let expected = rows
-            .matmul(v)
-            .swap_dims(1, 2)
-            .reshape([batch, queries.len(), width]);
+        let expected =
+            rows.clone()
+                .matmul(v)
+                .swap_dims(1, 2)
+                .reshape([batch, queries.len(), width]);
         let index = Tensor::<1, burn::tensor::Int>::from_ints([0, 5, 31, 36], &Device::flex());
         let whole = fused::attention(qkv.clone(), keep, heads, visible).select(1, index);
         close(
             "attention from rows",
-            &values(expected),
+            &values(expected.clone()),
             &values(whole),
+            2e-6,
+        );
+        close(
+            "weighing",
+            &values(plain::weigh(rows, qkv.clone())),
+            &values(expected),
             2e-6,
         );
     }

@@ -1,7 +1,7 @@
 use crate::render::Camera;
 use crate::scene::Environment;
-use crate::task::Suite;
-use crate::trace::{Source, Trace};
+use crate::task::{self, Suite, Task};
+use crate::trace::{Source, Trace, mix};
 use crate::{ACTION_NAMES, CAMERAS, Difficulty, Error, FPS, Noise, Result, STATE_NAMES};
 use episode::{
     CameraInfo, Dataset, DatasetInfo, EpisodeMeta, Image, PixelMask, Region, SPECIFICATION_PREFIX,
@@ -343,6 +343,25 @@ impl Dataset for Generated {
             let mask = trace.scene.mask(snapshot, &trace.task, camera, region);
             Some(Arc::new(mask))
         })
+    }
+
+    /// A counterfactual twin of the episode's task, see [`crate::World::alternatives`], in the same wording; one that acts
+    /// on another object where the scene allows it, since a gaze on the object says nothing about twins that share it.
+    fn other_instruction(&self, episode: usize) -> Result<Option<Arc<str>>, episode::Error> {
+        let trace = self.trace(episode)?;
+        let others = task::others(&trace.scene, &trace.task);
+        let elsewhere: Vec<&Task> = others
+            .iter()
+            .filter(|other| other.target() != trace.task.target())
+            .collect();
+        let twins = if elsewhere.is_empty() {
+            others.iter().collect()
+        } else {
+            elsewhere
+        };
+        let chosen = mix(self.recipe.seed, episode as u64).checked_rem(twins.len() as u64);
+        let twin = chosen.and_then(|chosen| twins.get(chosen as usize));
+        Ok(twin.map(|twin| twin.instruction().into()))
     }
 
     fn is_generated(&self) -> bool {

@@ -317,6 +317,15 @@ fn name(thing: &Thing) -> String {
     format!("{} {}", thing.colour.word(), thing.kind.word())
 }
 
+/// The tasks of a scene with another target or goal than `task`, in its wording.
+pub(crate) fn others(scene: &Scene, task: &Task) -> Vec<Task> {
+    all(scene)
+        .into_iter()
+        .filter(|other| (other.target, other.goal) != (task.target, task.goal))
+        .map(|other| other.with_paraphrase(task.chosen))
+        .collect()
+}
+
 /// Every task whose instruction fits exactly one object (and one container) of the scene, in a fixed order.
 pub(crate) fn all(scene: &Scene) -> Vec<Task> {
     let mut tasks = Vec::new();

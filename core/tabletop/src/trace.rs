@@ -76,7 +76,7 @@ impl Trace {
 }
 
 /// Combines a seed with a number (SplitMix64, Steele et al. 2014).
-fn mix(seed: u64, value: u64) -> u64 {
+pub(crate) fn mix(seed: u64, value: u64) -> u64 {
     let mut z = seed
         .wrapping_add(value.wrapping_mul(0x9E37_79B9_7F4A_7C15))
         .wrapping_add(0x9E37_79B9_7F4A_7C15);

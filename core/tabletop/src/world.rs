@@ -88,13 +88,7 @@ impl World {
     /// The other tasks that fit this scene unambiguously and have another target or goal: counterfactual twins, in the
     /// wording of the current task.
     pub fn alternatives(&self) -> Vec<Task> {
-        let wording = |text: &str| self.task.paraphrases().iter().position(|p| p == text);
-        let wording = wording(self.task.instruction()).unwrap_or(0);
-        task::all(&self.scene)
-            .into_iter()
-            .filter(|t| (t.target(), t.goal()) != (self.task.target(), self.task.goal()))
-            .map(|t| t.with_paraphrase(wording))
-            .collect()
+        task::others(&self.scene, &self.task)
     }
 
     /// Asks for something else from the present state on, and counts steps and mistakes from here. This makes twins,

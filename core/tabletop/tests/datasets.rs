@@ -143,3 +143,25 @@ fn addresses_are_read_and_written() {
         assert!(message.ends_with(bad), "{message}");
     }
 }
+
+#[test]
+fn the_other_instruction_asks_for_another_object_of_the_scene() {
+    let spec = "tabletop:object+spatial+goal?episodes=60&seed=4";
+    let made = Generated::parse(spec).unwrap();
+    let again = Generated::parse(spec).unwrap();
+    let mut twins = std::collections::BTreeSet::new();
+    for episode in 0..60 {
+        let own = made.episode(episode).unwrap().instruction;
+        let other = made.other_instruction(episode).unwrap().unwrap();
+        assert_ne!(own, other);
+        // In the same wording: "grab …" stays "grab …".
+        assert_eq!(own.split(' ').next(), other.split(' ').next());
+        assert_eq!(
+            again.other_instruction(episode).unwrap(),
+            Some(other.clone())
+        );
+        twins.insert(other);
+    }
+    assert!(twins.len() > 20, "{twins:?}");
+    assert!(made.other_instruction(60).is_err());
+}

@@ -71,14 +71,26 @@ fn weights(
 
 /// See [`attention`](super::attention).
 pub fn attention(qkv: Tensor<3>, keep: Tensor<2>, heads: usize, visible: Visibility) -> Tensor<3> {
-    let [batch, tokens, width] = qkv.dims();
+    let tokens = qkv.dims()[1];
     let [q, k, v] = split(qkv, heads);
     let q = q.slice_dim(2, visible.first..tokens);
     let queries = Tensor::arange(visible.first as i64..tokens as i64, &q.device());
-    let result = weights(q, k, keep, visible.prefix, queries).matmul(v);
-    result
+    merge(weights(q, k, keep, visible.prefix, queries).matmul(v))
+}
+
+/// The last step of attention: values of `qkv` `[batch, tokens, 3 · width]` weighed by `weights`
+/// `[batch, heads, queries, tokens]`. Returns `[batch, queries, width]`.
+pub fn weigh(weights: Tensor<4>, qkv: Tensor<3>) -> Tensor<3> {
+    let [_, _, v] = split(qkv, weights.dims()[1]);
+    merge(weights.matmul(v))
+}
+
+/// Heads `[batch, heads, queries, head]` side by side.
+fn merge(heads: Tensor<4>) -> Tensor<3> {
+    let [batch, count, queries, head] = heads.dims();
+    heads
         .swap_dims(1, 2)
-        .reshape([batch, tokens - visible.first, width / 3])
+        .reshape([batch, queries, count * head])
 }
 
 /// See [`attention_rows`](super::attention_rows).
