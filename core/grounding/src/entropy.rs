@@ -118,7 +118,7 @@ fn surprise(weights: &mut [f64], total: f64) -> f64 {
     (-maps::sum(weights)).max(0.0)
 }
 
-/// Natural logarithm of a positive normal number to some 1e-15; a number for 0.
+/// Natural logarithm of a positive normal number to some 1e-15.
 ///
 /// The one of the standard library calls into the system for every value. This one has no branch, so the compiler takes
 /// several at a time.
