@@ -100,7 +100,7 @@ fn select_mask(frames: &[Arc<[f32]>], layers: usize, heads: usize, grid: Grid) -
     let mut out = Vec::with_capacity(frames.len() * (grid.len() + selection.k) * 4);
     for frame in frames {
         let maps = HeadMaps::new(grid, layers, heads, Arc::clone(frame))?;
-        let scores = score_heads(&maps, &selection)?;
+        let scores = score_heads(&maps, None, &selection)?;
         let selected = select_heads(&[scores], &selection)?;
         let gaze = gaze(&maps, &selected.heads, &selection)?;
         let flat = |id: &grounding::HeadId| u32::from(id.layer) * heads as u32 + u32::from(id.head);
