@@ -354,6 +354,23 @@ fn defect_10_ties_and_float_order() {
         }
         assert_eq!(entropy(&vec![0.0; grid.len()], grid), f64::INFINITY);
     }
+    // Without a floor, too, a patch at the mean is not above it: two patches above, two as much below, and the rest, which
+    // would join the two, between.
+    let no_floor = EntropyRule {
+        floor: Floor::Rel(0.0),
+        ..EntropyRule::default()
+    };
+    for (side, total) in (3..40).flat_map(|side| [0.1, 0.3, 0.7, 0.9].map(|total| (side, total))) {
+        let grid = Grid::new(side, side + 1);
+        let level = total / grid.len() as f64;
+        let mut map = vec![level; grid.len()];
+        let last = grid.len() - 1;
+        (map[0], map[1], map[last - 1], map[last]) =
+            (level * 1.5, level * 0.5, level * 0.5, level * 1.5);
+        let (entropy, components) = measure(&map, grid, &no_floor);
+        assert_eq!(components, 2, "{total} on {side}");
+        assert!((entropy - 2f64.ln()).abs() < 1e-12);
+    }
     // Symmetric spikes stay a tie when smoothed, and fall to the lowest index.
     let grid = Grid::new(9, 9);
     let heads = maps(grid, 1, &[spikes(grid, &[(20, 0.25), (60, 0.25)])]);

@@ -396,7 +396,10 @@ proptest! {
     }
 
     #[test]
-    fn no_smaller_mask_keeps_the_mass(q in any_map(), share in 0.001..1.0) {
+    fn no_smaller_mask_keeps_the_mass(
+        q in any_map(),
+        share in prop_oneof![0.001..1.0, (1u8..=8).prop_map(|eighths| f64::from(eighths) / 8.0)],
+    ) {
         let mask = q.keep_mass(share).unwrap();
         let positive: Vec<i64> = q.steps().iter().map(|&q| q.max(0)).collect();
         let total: i64 = positive.iter().sum();
