@@ -1,13 +1,16 @@
 //! The captures of a file, and which frames of a dataset they are of.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use episode::DatasetInfo;
-use grounding::{Capture, attncap};
+use grounding::Capture;
+use grounding::attncap::{self, CaptureFile, Label};
+
+use crate::inspector::{Halves, SurveyFrame};
 
 /// Bytes of captures that are read from one file; a longer one is shown up to there.
 const BUDGET: usize = 4 << 30;
@@ -43,8 +46,7 @@ struct Origin {
 impl Origin {
     /// Reads [`Capture::source`]: `NAME, episode 3` and `NAME episode 3 step 14` are what this program writes; others
     /// write what they like, so that only the number after "episode" is taken from it.
-    fn of(capture: &Capture) -> Self {
-        let source = capture.source.as_str();
+    fn of(source: &str, step: u64) -> Self {
         let lower = source.to_ascii_lowercase();
         let found = lower.rmatch_indices("episode").find_map(|(start, word)| {
             let after = start + word.len();
@@ -66,7 +68,7 @@ impl Origin {
         };
         let (name, rest) = (source.get(..start), source.get(end..));
         let name = name.unwrap_or_default().trim_end_matches([' ', ',']);
-        let is_probe = rest.is_some_and(|rest| rest == format!(" step {}", capture.step));
+        let is_probe = rest.is_some_and(|rest| rest == format!(" step {step}"));
         let is_name = episode::is_specification(name) || (is_probe && !name.is_empty());
         Self {
             dataset: is_name.then(|| name.to_owned()),
@@ -85,8 +87,25 @@ impl OpenCaptures {
     /// frame and the next its swap; further ones are left out.
     pub fn new(captures: Vec<Capture>) -> Self {
         let read = captures.len();
-        let (captures, swaps) = pairs(captures);
-        let origins: Vec<Origin> = captures.iter().map(|c| Origin::of(c)).collect();
+        let labels = captures.iter().map(|capture| Label {
+            model_id: &capture.model_id,
+            source: &capture.source,
+            instruction: &capture.instruction,
+            step: capture.step,
+        });
+        let pairs = pairs(labels);
+        let all: Vec<Arc<Capture>> = captures.into_iter().map(Arc::new).collect();
+        let (captures, swaps): (Vec<Arc<Capture>>, Vec<_>) = pairs
+            .into_iter()
+            .filter_map(|(frame, swap)| {
+                let swap = swap.and_then(|swap| all.get(swap).cloned());
+                Some((all.get(frame)?.clone(), swap))
+            })
+            .unzip();
+        let origins: Vec<Origin> = captures
+            .iter()
+            .map(|c| Origin::of(&c.source, c.step))
+            .collect();
         let mut nameless = origins
             .iter()
             .filter(|o| o.episode.is_none())
@@ -107,7 +126,7 @@ impl OpenCaptures {
     /// # Errors
     /// When it is no capture file, is empty, or `cancel` is set.
     pub fn read(path: &Path, cancel: &AtomicBool) -> anyhow::Result<Self> {
-        let file = attncap::CaptureFile::open(path)?;
+        let file = CaptureFile::open(path)?;
         if file.is_empty() {
             bail!("the capture has no steps: {}", path.display());
         }
@@ -219,38 +238,156 @@ impl OpenCaptures {
     }
 }
 
-/// Frames and their swaps. Captures without a source say nothing about which frame they are of.
-fn pairs(captures: Vec<Capture>) -> (Vec<Arc<Capture>>, Vec<Option<Arc<Capture>>>) {
-    let mut frames: Vec<Arc<Capture>> = Vec::with_capacity(captures.len());
-    let mut swaps: Vec<Option<Arc<Capture>>> = Vec::with_capacity(captures.len());
-    let mut first: HashMap<(String, String, u64), usize> = HashMap::new();
-    for capture in captures {
-        let frame = (
-            capture.model_id.clone(),
-            capture.source.clone(),
-            capture.step,
-        );
-        let known = first.get(&frame).copied().filter(|_| !frame.1.is_empty());
-        let plain = |text: &str| text.trim().to_lowercase();
-        let swapped = known.filter(|&index| {
-            frames
-                .get(index)
-                .is_some_and(|f| plain(&f.instruction) != plain(&capture.instruction))
-        });
-        match swapped {
-            Some(index) => {
-                if let Some(swap) = swaps.get_mut(index) {
-                    swap.get_or_insert_with(|| Arc::new(capture));
+/// Places of frames, each with that of its swap: of captures of one source and step under different instructions the
+/// first is the frame and the next its swap; further ones are left out. Captures without a source say nothing about which
+/// frame they are of.
+fn pairs<'a>(labels: impl Iterator<Item = Label<'a>>) -> Vec<(usize, Option<usize>)> {
+    let plain = |text: &str| text.trim().to_lowercase();
+    let mut frames: Vec<(usize, Option<usize>)> = Vec::new();
+    let mut first: HashMap<(&str, &str, u64), (usize, String)> = HashMap::new();
+    for (at, label) in labels.enumerate() {
+        let frame = (label.model_id, label.source, label.step);
+        let known = first.get(&frame).filter(|_| !label.source.is_empty());
+        match known {
+            Some((index, instruction)) if *instruction != plain(label.instruction) => {
+                if let Some((_, swap)) = frames.get_mut(*index) {
+                    swap.get_or_insert(at);
                 }
             }
-            None => {
-                first.entry(frame).or_insert(frames.len());
-                frames.push(Arc::new(capture));
-                swaps.push(None);
+            _ => {
+                let this = (frames.len(), plain(label.instruction));
+                first.entry(frame).or_insert(this);
+                frames.push((at, None));
             }
         }
     }
-    (frames, swaps)
+    frames
+}
+
+/// A capture file, or all of a folder, of which only the headers are read until a frame is wanted.
+pub struct CaptureIndex {
+    files: Vec<CaptureFile>,
+    /// File and place in it, for all captures.
+    places: Vec<(usize, usize)>,
+    /// Frames with their swaps, as indices into `places`.
+    frames: Vec<(usize, Option<usize>)>,
+    /// For every frame a name that all of its episode share.
+    groups: Vec<String>,
+}
+
+impl CaptureIndex {
+    /// Opens a capture file, or the capture files of a folder in the order of their names; other files there are left
+    /// alone.
+    ///
+    /// # Errors
+    /// When there is none, one of them is damaged or empty, or they are of several models.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let mut files = Vec::new();
+        for path in Self::paths(path)? {
+            let file = CaptureFile::open(&path)?;
+            if file.is_empty() {
+                bail!("the capture has no steps: {}", path.display());
+            }
+            files.push(file);
+        }
+        let places: Vec<(usize, usize)> = files
+            .iter()
+            .enumerate()
+            .flat_map(|(at, file)| (0..file.len()).map(move |index| (at, index)))
+            .collect();
+        let label = |&(file, index): &(usize, usize)| files.get(file)?.label(index);
+        let models: Vec<(&str, &Path)> = files
+            .iter()
+            .filter_map(|file| Some((file.label(0)?.model_id, file.path())))
+            .collect();
+        if let Some((first, _)) = models.first()
+            && let Some((other, path)) = models.iter().find(|(model, _)| model != first)
+        {
+            bail!(
+                "captures of \"{other}\" beside those of \"{first}\", one model at a time can be measured: {}",
+                path.display()
+            );
+        }
+        let frames = pairs(places.iter().filter_map(label));
+        let group = |at: &usize| {
+            let place = places.get(*at)?;
+            let label = label(place)?;
+            let origin = Origin::of(label.source, label.step);
+            // Files that do not say what they are of are an episode each.
+            let nameless = origin.group.is_empty();
+            Some(match nameless {
+                true => format!("file {:06}", place.0),
+                false => origin.group,
+            })
+        };
+        let groups = frames.iter().filter_map(|(at, _)| group(at)).collect();
+        Ok(Self {
+            groups,
+            frames,
+            places,
+            files,
+        })
+    }
+
+    /// Whether a folder holds capture files.
+    pub fn is_folder(path: &Path) -> bool {
+        path.is_dir() && Self::paths(path).is_ok_and(|paths| !paths.is_empty())
+    }
+
+    fn paths(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+        if !path.is_dir() {
+            return Ok(vec![path.to_owned()]);
+        }
+        let entries = std::fs::read_dir(path)
+            .with_context(|| format!("cannot read the folder: {}", path.display()))?;
+        let mut paths = Vec::new();
+        for entry in entries {
+            let entry =
+                entry.with_context(|| format!("cannot read the folder: {}", path.display()))?;
+            let path = entry.path();
+            if attncap::is_attncap(&path) {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Number of frames, swaps not counted.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Up to `frames` of them at equal distances, with their place and split, each read when it is taken.
+    pub fn spread(&self, frames: usize) -> impl Iterator<Item = anyhow::Result<SurveyFrame>> {
+        let taken = self.len().min(frames);
+        let halves = Halves::of(self.groups.iter().map(String::as_str));
+        (0..taken).map(move |rank| {
+            let index = rank * self.len() / taken;
+            let (at, swap) = self.frames.get(index).context("no such frame")?;
+            let (group, split) = halves.place(
+                self.groups.get(index).map_or("", String::as_str),
+                rank,
+                taken,
+            );
+            let read = |at: &usize| -> anyhow::Result<Arc<Capture>> {
+                let (file, place) = self.places.get(*at).context("no such capture")?;
+                let file = self.files.get(*file).context("no such file")?;
+                Ok(Arc::new(file.capture(*place)?))
+            };
+            let capture = read(at)?;
+            Ok(SurveyFrame {
+                episode: 0,
+                step: index,
+                group,
+                split,
+                exact: vec![None; capture.views.len()],
+                swapped: swap.as_ref().map(read).transpose()?,
+                generic: None,
+                capture,
+            })
+        })
+    }
 }
 
 #[cfg(test)]

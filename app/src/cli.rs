@@ -219,11 +219,20 @@ struct Eval {
 
 #[derive(Debug, Args)]
 struct Ground {
-    /// A capture file, a run directory or a checkpoint
+    /// A capture file, a folder of them, a run directory or a checkpoint; with --model, a dataset
     path: PathBuf,
-    /// A head selection or a session in RON; defaults unless given
+    /// What looks at the dataset PATH: a run directory or a checkpoint
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// The name of a preset or target, or a head selection or session in RON; defaults unless given
+    #[arg(long, value_name = "NAME|FILE")]
+    selection: Option<String>,
+    /// Another selection, measured beside it
+    #[arg(long, value_name = "NAME|FILE")]
+    beside: Option<String>,
+    /// Also try out every threshold in use, on the tuning split
     #[arg(long)]
-    selection: Option<PathBuf>,
+    curves: bool,
     /// A known way of turning attention into a target, in place of the selection's: selected, naive, groundlmm_point,
     /// relative, dino_60, sinks_redistributed or toward_instruction
     #[arg(long, value_name = "NAME")]
@@ -244,6 +253,9 @@ struct Ground {
     /// Frames that are looked at, spread over the data
     #[arg(long, default_value_t = 64)]
     frames: usize,
+    /// Memory for attention weights in MiB; what is more is kept as f16, then on disk
+    #[arg(long, default_value_t = grounding::Analysis::DEFAULT_MEMORY >> 20)]
+    memory: usize,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -785,19 +797,25 @@ fn print_eval(report: &evaluation::Report) -> anyhow::Result<()> {
 
 impl Ground {
     fn run(self, device: DeviceChoice) -> anyhow::Result<()> {
-        let mut selection = match &self.selection {
-            Some(path) => ground::read_selection(path)?,
-            None => grounding::HeadSelection::default(),
-        };
+        let find = |text: &Option<String>| text.as_deref().map(ground::find_selection).transpose();
+        let mut selection = find(&self.selection)?.unwrap_or_default();
+        let mut beside = find(&self.beside)?;
         if let Some(name) = &self.target {
             selection = selection.with_target(name)?;
         }
         if let Some(forward) = self.forward {
             selection.forward = forward;
+            if let Some(beside) = &mut beside {
+                beside.forward = forward;
+            }
         }
         let request = ground::Request {
             path: self.path,
+            model: self.model,
             selection,
+            beside,
+            curves: self.curves,
+            memory: self.memory.saturating_mul(1 << 20),
             data: self.data,
             boxes: self.boxes,
             camera: self.camera,

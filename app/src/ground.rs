@@ -3,27 +3,35 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
-use grounding::analysis::Summary;
-use grounding::{Analysis, Capture, Error, Forward, HeadId, HeadSelection, Split};
+use grounding::analysis::{Curve, Field, Form, Interval, Intervals, Summary};
+use grounding::{
+    Capture, Error, Evaluation, Forward, HeadId, HeadSelection, PRESETS, Selected, Split, TARGETS,
+};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
 use training::RunDir;
 
+use crate::capture_file::CaptureIndex;
 use crate::cli::checkpoint_of;
-use crate::inspector::{self, MetricsRequest, Passes, Report, Survey};
+use crate::inspector::{self, MetricsRequest, Passes, Report, Survey, SurveyFrame};
 use crate::opening::{self, Kind};
 
 /// What to ground.
 pub struct Request {
-    /// A capture file, a run directory or a checkpoint.
+    /// A capture file, a folder of them, a run directory or a checkpoint; with `model`, a dataset.
     pub path: PathBuf,
+    /// What looks at the dataset `path`.
+    pub model: Option<PathBuf>,
     /// Every threshold.
     pub selection: HeadSelection,
+    /// Another selection, measured beside it.
+    pub beside: Option<HeadSelection>,
+    /// Whether every threshold in use is tried out, too.
+    pub curves: bool,
     /// The data a model looks at; a run's own data without it.
     pub data: Option<String>,
     /// Detector boxes; the file beside the dataset without it.
@@ -32,6 +40,8 @@ pub struct Request {
     pub camera: Option<String>,
     /// Frames that are looked at.
     pub frames: usize,
+    /// Bytes of attention weights kept in memory.
+    pub memory: usize,
     /// Where a model computes.
     pub device: DeviceChoice,
 }
@@ -41,11 +51,33 @@ pub struct Grounded {
     source: PathBuf,
     camera: String,
     report: Report,
-    survey: Arc<Survey>,
+    /// The first frame, which knows model, layers and heads.
+    first: Arc<Capture>,
 }
 
 /// The largest file that can hold a head selection, in bytes.
 const MAX_SELECTION: u64 = 1 << 20;
+
+/// A head selection by the name of a preset or target, or from a file.
+///
+/// # Errors
+/// As [`read_selection`].
+pub fn find_selection(text: &str) -> anyhow::Result<HeadSelection> {
+    if PRESETS.contains(&text) {
+        return Ok(HeadSelection::preset(text)?);
+    }
+    if TARGETS.contains(&text) {
+        return Ok(HeadSelection::default().with_target(text)?);
+    }
+    let path = Path::new(text);
+    if !path.exists() && !text.contains(['.', '/', '\\']) {
+        bail!(
+            "no head selection is called \"{text}\"; there are {}, or the name of a file",
+            [&PRESETS[..], &TARGETS[..]].concat().join(", ")
+        );
+    }
+    read_selection(path)
+}
 
 /// Reads a head selection, alone or within a session.
 ///
@@ -86,71 +118,128 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     if request.frames == 0 {
         bail!("--frames must be at least 1");
     }
-    let is_capture = opening::sniff(&request.path)? == Kind::Capture;
-    let mut boxes = None;
-    let survey = if is_capture {
-        if request.data.is_some() {
-            bail!(
-                "--data is for models; a capture file brings its own frames: {}",
-                request.path.display()
-            );
-        }
-        if let Some(path) = &request.boxes {
-            bail!(
-                "boxes belong to a dataset, a capture file carries its own: {}",
-                path.display()
-            );
-        }
-        if request.selection.forward != Forward::AsTrained {
-            bail!("{}: {}", Error::Recorded, request.path.display());
-        }
-        let captures = grounding::attncap::read(&request.path)?;
-        Survey::of_captures(&captures, request.frames)
-    } else {
-        let checkpoint = checkpoint_of(&request.path)?;
-        let origin = match &request.data {
-            Some(data) => data.clone(),
-            None => own_data(&request.path)?,
+    let index;
+    let (mut frames, boxes): (Box<dyn Iterator<Item = anyhow::Result<SurveyFrame>>>, _) =
+        if is_recorded(request)? {
+            refuse_what_is_for_models(request)?;
+            index = CaptureIndex::open(&request.path)?;
+            (Box::new(index.spread(request.frames)), None)
+        } else {
+            let (frames, boxes) = look(request)?;
+            (Box::new(frames), boxes)
         };
-        let opened = opening::open_dataset(&origin)?;
-        // Read before the model runs, which takes a while.
-        boxes = match (&request.boxes, opened.boxes_error) {
-            (Some(path), _) => Some(Arc::new(BoxFile::load(path, opened.data.as_ref())?)),
-            (None, Some(error)) => return Err(error),
-            (None, None) => opened.boxes.map(|(_, boxes)| boxes),
-        };
-        let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
-        inspector::survey(
-            &checkpoint,
-            &opened.data,
-            request.frames,
-            Passes::of(&request.selection),
-            request.device,
-            &mut |_, _| !interrupt.load(Ordering::Relaxed),
-        )?
-    };
-    let survey = Arc::new(survey);
-    let camera = camera(request, &survey)?;
+    let first = frames
+        .next()
+        .with_context(|| format!("there are no frames: {}", request.path.display()))??;
+    let (camera, capture) = (camera(request, &first.capture)?, first.capture.clone());
     let metrics = MetricsRequest {
-        survey: survey.clone(),
+        survey: Arc::new(Survey {
+            planned: request.frames,
+            passes: Passes::of(&request.selection),
+            frames: Vec::new(),
+        }),
         selection: request.selection.clone(),
-        beside: None,
+        beside: request.beside.clone(),
         view: camera.clone(),
-        memory: Analysis::DEFAULT_MEMORY,
+        memory: request.memory,
         boxes,
     };
-    let report = Report::measure(
-        &metrics,
-        &mut std::iter::empty(),
-        &[],
-        &AtomicBool::new(false),
-    )?;
+    let interrupt = training::stop_on_signals().context("cannot listen for signals")?;
+    let fields = if request.curves { &Field::ALL[..] } else { &[] };
+    let mut frames = std::iter::once(Ok(first)).chain(frames);
+    let report = Report::measure(&metrics, &mut frames, fields, &interrupt)?;
     Ok(Grounded {
         source: request.path.clone(),
         camera,
         report,
-        survey,
+        first: capture,
     })
+}
+
+/// Whether the path is a capture file or a folder of them.
+fn is_recorded(request: &Request) -> anyhow::Result<bool> {
+    if request.model.is_some() {
+        return Ok(false);
+    }
+    Ok(match opening::sniff(&request.path)? {
+        Kind::Capture => true,
+        Kind::Dataset => CaptureIndex::is_folder(&request.path),
+        _ => false,
+    })
+}
+
+fn refuse_what_is_for_models(request: &Request) -> anyhow::Result<()> {
+    if request.data.is_some() {
+        bail!(
+            "--data is for models; a capture file brings its own frames: {}",
+            request.path.display()
+        );
+    }
+    if let Some(path) = &request.boxes {
+        bail!(
+            "boxes belong to a dataset, a capture file carries its own: {}",
+            path.display()
+        );
+    }
+    let forwards = [Some(&request.selection), request.beside.as_ref()];
+    if forwards
+        .into_iter()
+        .flatten()
+        .any(|s| s.forward != Forward::AsTrained)
+    {
+        bail!("{}: {}", Error::Recorded, request.path.display());
+    }
+    Ok(())
+}
+
+/// Frames of a dataset as a model sees them, each looked at when it is taken, and the boxes of the dataset.
+fn look(
+    request: &Request,
+) -> anyhow::Result<(
+    impl Iterator<Item = anyhow::Result<SurveyFrame>> + use<>,
+    Option<Arc<BoxFile>>,
+)> {
+    let model = request.model.as_ref().unwrap_or(&request.path);
+    let checkpoint = checkpoint_of(model)?;
+    let origin = match (&request.data, &request.model) {
+        (Some(_), Some(_)) => bail!(
+            "--data and --model both say what is looked at: {}",
+            request.path.display()
+        ),
+        (Some(data), None) => data.clone(),
+        (None, Some(_)) => request.path.display().to_string(),
+        (None, None) => own_data(&request.path)?,
+    };
+    if let Some(beside) = &request.beside
+        && beside.forward != request.selection.forward
+    {
+        bail!(
+            "both selections must look at the same forward pass, \"{}\" is not \"{}\": {}",
+            beside.forward,
+            request.selection.forward,
+            request.path.display()
+        );
+    }
+    let opened = opening::open_dataset(&origin)?;
+    // Read before the model runs, which takes a while.
+    let boxes = match (&request.boxes, opened.boxes_error) {
+        (Some(path), _) => Some(Arc::new(BoxFile::load(path, opened.data.as_ref())?)),
+        (None, Some(error)) => return Err(error),
+        (None, None) => opened.boxes.map(|(_, boxes)| boxes),
+    };
+    let mut passes = Passes::of(&request.selection);
+    passes.generic |= request
+        .beside
+        .as_ref()
+        .is_some_and(|s| s.aggregate.needs_generic());
+    let frames = inspector::sample(
+        checkpoint,
+        opened.data,
+        request.frames,
+        passes,
+        request.device,
+    )?;
+    Ok((frames, boxes))
 }
 
 /// A run knows what it was trained on; a checkpoint of it lies two folders below.
@@ -166,12 +255,7 @@ fn own_data(path: &Path) -> anyhow::Result<String> {
     Ok(RunDir::open(run)?.spec().data.source.clone())
 }
 
-fn camera(request: &Request, survey: &Survey) -> anyhow::Result<String> {
-    let capture = &survey
-        .frames
-        .first()
-        .with_context(|| format!("there are no frames: {}", request.path.display()))?
-        .capture;
+fn camera(request: &Request, capture: &Capture) -> anyhow::Result<String> {
     let names: Vec<&str> = capture
         .grid_views()
         .into_iter()
@@ -198,40 +282,22 @@ fn camera(request: &Request, survey: &Survey) -> anyhow::Result<String> {
 }
 
 /// Layer and head as the model counts them; a capture may hold only some.
-fn model_numbers(capture: Option<&Capture>, id: HeadId) -> (u32, u32) {
-    let number = |list: Option<&Vec<u32>>, index: u16| {
-        list.and_then(|list| list.get(usize::from(index)))
-            .copied()
-            .unwrap_or(u32::from(index))
+fn model_numbers(capture: &Capture, id: HeadId) -> (u32, u32) {
+    let number = |list: &[u32], index: u16| {
+        let number = list.get(usize::from(index)).copied();
+        number.unwrap_or(u32::from(index))
     };
     (
-        number(capture.map(|c| &c.layers), id.layer),
-        number(capture.map(|c| &c.heads), id.head),
+        number(&capture.layers, id.layer),
+        number(&capture.heads, id.head),
     )
 }
 
 impl Grounded {
-    /// One document: `frames`, `heads`, `metrics` and what they come from. A number that does not exist is null.
+    /// One document: heads, metrics of both splits with their intervals, candidates, curves, frames, and what they come
+    /// from. A number that does not exist is null.
     pub fn json(&self) -> Value {
-        let capture = self
-            .survey
-            .frames
-            .first()
-            .map(|frame| frame.capture.as_ref());
-        let selected = self.report.selected();
-        let why = selected.as_ref().err().map(|why| why.to_string());
-        let heads: Vec<Value> = selected
-            .map(|selected| {
-                selected
-                    .heads
-                    .iter()
-                    .map(|&id| {
-                        let (layer, head) = model_numbers(capture, id);
-                        json!({ "layer": layer, "head": head, "votes": selected.votes(id) })
-                    })
-                    .collect()
-            })
-            .unwrap_or_default();
+        let evaluation = &self.report.evaluation;
         let frames: Vec<Value> = self
             .report
             .frames
@@ -240,44 +306,101 @@ impl Grounded {
                 json!({
                     "episode": frame.episode,
                     "step": frame.step,
-                    "split": match frame.split { Split::Tune => "tune", Split::HeldOut => "held_out" },
+                    "split": frame.split,
                     "metrics": frame.metrics,
                     "failure": frame.failure.as_deref(),
                 })
             })
             .collect();
-        json!({
+        let (heads, heads_error) = match self.report.selected() {
+            Ok(selected) => (self.heads(selected), None),
+            Err(why) => (Vec::new(), Some(why.to_string())),
+        };
+        let request = &self.report.request;
+        let curves: Vec<&Curve> = self.report.curves.iter().map(|c| &**c).collect();
+        let mut document = json!({
             "path": self.source,
-            "model": capture.map(|c| c.model_id.clone()),
+            "model": self.first.model_id,
             "camera": self.camera,
             "reference": self.report.source.map(|source| source.label()),
+            "attention_kept_as": self.report.form.label(),
             "heads": heads,
-            "heads_error": why,
-            "tau": self.report.evaluation.tau,
-            "metrics": { "tune": self.report.evaluation.tune, "held_out": self.report.evaluation.held_out },
+            "heads_error": heads_error,
+            "tau": evaluation.tau,
+            "candidates": evaluation.candidates(),
+            "metrics": { "tune": evaluation.tune, "held_out": evaluation.held_out },
+            "curves": curves,
             "frames": frames,
-            "selection": self.report.request.selection,
-        })
+            "selection": request.selection,
+            "selection_text": request.selection.to_string(),
+        });
+        if let (Some(other), Some(selection), Value::Object(document)) =
+            (&self.report.beside, &request.beside, &mut document)
+        {
+            let of_both = |id: &&HeadId| other.heads().contains(*id);
+            let names = |ids: Vec<&HeadId>| -> Vec<Value> {
+                ids.into_iter().map(|&id| self.head(id)).collect()
+            };
+            let (both, only): (Vec<&HeadId>, Vec<&HeadId>) =
+                evaluation.heads().iter().partition(of_both);
+            let only_beside = other
+                .heads()
+                .iter()
+                .filter(|id| !evaluation.heads().contains(id));
+            let (heads, error) = match &other.selected {
+                Ok(selected) => (self.heads(selected), None),
+                Err(why) => (Vec::new(), Some(why.to_string())),
+            };
+            document.insert(
+                "beside".to_owned(),
+                json!({
+                    "heads": heads,
+                    "heads_error": error,
+                    "heads_of_both": names(both),
+                    "heads_only_here": names(only),
+                    "heads_only_beside": names(only_beside.collect()),
+                    "candidates": other.candidates(),
+                    "metrics": { "tune": other.tune, "held_out": other.held_out },
+                    "selection": selection,
+                    "selection_text": selection.to_string(),
+                }),
+            );
+        }
+        document
     }
-}
 
-impl fmt::Display for Grounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let capture = self
-            .survey
-            .frames
-            .first()
-            .map(|frame| frame.capture.as_ref());
-        writeln!(
-            f,
-            "{} frames, camera {}",
-            self.survey.frames.len(),
-            self.camera
-        )?;
-        match self.report.selected() {
+    fn head(&self, id: HeadId) -> Value {
+        let (layer, head) = model_numbers(&self.first, id);
+        json!({ "layer": layer, "head": head })
+    }
+
+    /// The chosen heads, best first.
+    fn heads(&self, selected: &Selected) -> Vec<Value> {
+        let one = |&id: &HeadId| {
+            let (layer, head) = model_numbers(&self.first, id);
+            let flat = usize::from(id.layer) * selected.n_heads + usize::from(id.head);
+            json!({
+                "layer": layer,
+                "head": head,
+                "votes": selected.votes(id),
+                "of": selected.n_samples,
+                "merit": selected.merits.as_ref().and_then(|merits| merits.get(flat)),
+            })
+        };
+        selected.heads.iter().map(one).collect()
+    }
+
+    /// Heads and both splits of one selection, for people.
+    fn describe(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        selected: Result<&Selected, String>,
+        evaluation: &Evaluation,
+    ) -> fmt::Result {
+        match selected {
             Ok(selected) => {
                 for &id in &selected.heads {
-                    let (layer, head) = model_numbers(capture, id);
+                    let (layer, head) = model_numbers(&self.first, id);
                     writeln!(
                         f,
                         "layer {layer} head {head}, {} of {} votes",
@@ -288,40 +411,97 @@ impl fmt::Display for Grounded {
             }
             Err(why) => writeln!(f, "no heads: {why}")?,
         }
-        let Some(source) = self.report.source else {
-            return write!(f, "no boxes or exact masks to compare with");
-        };
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, summary: Option<Summary>| match summary
-            .map(|s| s.metrics)
-        {
-            Some(m) => writeln!(
-                f,
-                "{name:<13} {:>4} frames  IoU {:.3} {:<6}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",
-                m.frames,
-                m.mean_iou,
-                sem_text(&m, 3),
-                100.0 * m.pointing,
-                100.0 * m.box_recall,
-                100.0 * m.mass_inside
-            ),
-            None => writeln!(f, "{name:<13} nothing to measure"),
-        };
-        line(f, Split::Tune.label(), self.report.evaluation.tune)?;
-        line(f, Split::HeldOut.label(), self.report.evaluation.held_out)?;
+        if self.report.source.is_none() {
+            return Ok(());
+        }
         for split in [Split::Tune, Split::HeldOut] {
-            let summary = self.report.evaluation.summary(split);
-            if let Some(swapped) = summary.and_then(|s| s.metrics.swapped) {
+            let Some(Summary {
+                metrics: m,
+                intervals,
+                episodes,
+            }) = evaluation.summary(split)
+            else {
+                writeln!(f, "{:<13} nothing to measure", split.label())?;
+                continue;
+            };
+            let tuned = match split {
+                Split::Tune => " (tuned on, no result)",
+                Split::HeldOut => "",
+            };
+            writeln!(
+                f,
+                "{:<13} {} frames of {episodes} episodes{tuned}",
+                split.label(),
+                m.frames
+            )?;
+            let interval = |of: fn(&Intervals) -> Interval, scale: f64, digits: usize| {
+                let Interval { low, high } = intervals.as_ref().map(of)?;
+                let text = format!(" ({:.digits$}–{:.digits$})", low * scale, high * scale);
+                low.is_finite().then_some(text)
+            };
+            let percent = |name: &str, share: f64, of: fn(&Intervals) -> Interval| {
+                let interval = interval(of, 100.0, 0).unwrap_or_default();
+                format!("{name} {:.0} %{interval}", 100.0 * share)
+            };
+            let iou = interval(|i| i.mean_iou, 1.0, 3).unwrap_or_default();
+            let mut hit = percent("hit", m.pointing, |i| i.pointing);
+            let mut near = percent("within a patch", m.pointing_slack, |i| i.pointing_slack);
+            if let Some(swapped) = &m.swapped {
+                let still = |share, of| percent(", under another instruction", share, of);
+                hit += &still(swapped.pointing, |i| i.swapped_pointing);
+                near += &still(swapped.pointing_slack, |i| i.swapped_pointing_slack);
+            }
+            writeln!(f, "  mean IoU {:.3}{iou}", m.mean_iou)?;
+            writeln!(f, "  {hit}\n  {near}")?;
+            writeln!(
+                f,
+                "  {}, {}, lift {:.1}",
+                percent("box recall", m.box_recall, |i| i.box_recall),
+                percent("mass inside", m.mass_inside, |i| i.mass_inside),
+                m.lift
+            )?;
+            if let Some(swapped) = &m.swapped {
                 writeln!(
                     f,
-                    "{:<13} {:>4} frames under another instruction: pointing {:.0} %, overlap of the masks {:.3}",
-                    split.label(),
-                    swapped.frames,
-                    100.0 * swapped.pointing,
-                    swapped.mask_overlap
+                    "  overlap of the masks under both instructions {:.3}, {} frames",
+                    swapped.mask_overlap, swapped.frames
                 )?;
             }
         }
-        write!(f, "measured against the {}", source.label())
+        Ok(())
+    }
+}
+
+impl fmt::Display for Grounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (report, request) = (&self.report, &self.report.request);
+        writeln!(f, "{} frames, camera {}", report.frames.len(), self.camera)?;
+        if report.form != Form::Single {
+            writeln!(f, "attention was kept as {}", report.form.label())?;
+        }
+        writeln!(f, "selection     {}", request.selection)?;
+        let selected = report.selected().map_err(|why| why.to_string());
+        self.describe(f, selected, &report.evaluation)?;
+        if let (Some(other), Some(selection)) = (&report.beside, &request.beside) {
+            writeln!(f, "beside        {selection}")?;
+            let selected = other.selected.as_ref().map_err(|why| why.to_string());
+            self.describe(f, selected, other)?;
+        }
+        for curve in &report.curves {
+            if let Some(best) = curve.best() {
+                writeln!(
+                    f,
+                    "{:<13} best at {} (IoU {:.3} on the tuning split)",
+                    curve.field.name(),
+                    (best.value * 1e4).round() / 1e4,
+                    best.mean_iou
+                )?;
+            }
+        }
+        match report.source {
+            Some(source) => write!(f, "measured against the {}", source.label()),
+            None => write!(f, "no boxes or exact masks to compare with"),
+        }
     }
 }
 
@@ -336,7 +516,7 @@ pub fn sem_text(metrics: &grounding::DatasetMetrics, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grounding::{CaptureParts, Grid, Key, Query, TokenRole, View, attncap};
+    use grounding::{Analysis, CaptureParts, Grid, Key, Query, TokenRole, View, attncap};
 
     /// Layers 10 and 11 of two heads each; head 3 of layer 11 looks at one patch, the rest at nothing much.
     fn capture(step: u64) -> Capture {
@@ -379,7 +559,11 @@ mod tests {
         };
         let grounded = ground(&Request {
             path,
+            model: None,
             selection,
+            beside: None,
+            curves: false,
+            memory: Analysis::DEFAULT_MEMORY,
             data: None,
             boxes: None,
             camera: None,
@@ -393,7 +577,7 @@ mod tests {
         assert!(frames > 0);
         assert_eq!(
             grounded.json()["heads"],
-            json!([{ "layer": 11, "head": 3, "votes": frames }])
+            json!([{ "layer": 11, "head": 3, "votes": frames, "of": frames, "merit": null }])
         );
         let line = format!("layer 11 head 3, {frames} of {frames} votes");
         let text = grounded.to_string();

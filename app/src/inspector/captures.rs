@@ -521,6 +521,7 @@ fn capture_planned(
     Ok(SurveyFrame {
         episode,
         step,
+        group: episode,
         split,
         capture,
         swapped: take(Prompt::Swapped),
@@ -529,37 +530,24 @@ fn capture_planned(
     })
 }
 
-/// Captures a spread sample of a dataset on the calling thread: what `gazelab ground` measures. `progress` is told the
-/// frames done and planned before each frame, and says whether to go on.
+/// Captures a spread sample of a dataset on the calling thread, each frame when it is taken: what `gazelab ground`
+/// measures.
 ///
 /// # Errors
-/// When the model or a frame cannot be read, the model does not fit the dataset, or `progress` said no.
-pub fn survey(
-    checkpoint: &Path,
-    dataset: &SharedDataset,
+/// When the dataset cannot be sampled; later, when the model or a frame cannot be read or they do not fit.
+pub fn sample(
+    checkpoint: PathBuf,
+    dataset: SharedDataset,
     frames: usize,
     passes: Passes,
     device: DeviceChoice,
-    progress: &mut dyn FnMut(usize, usize) -> bool,
-) -> anyhow::Result<Survey> {
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<SurveyFrame>>> {
     let plan = SurveyPlan::spread(dataset.as_ref(), frames)?;
     let mut models = Models::new(device);
-    let mut survey = Survey {
-        planned: plan.frames.len(),
-        passes,
-        frames: Vec::new(),
-    };
-    let mut bytes = 0;
-    for planned in plan.frames {
-        anyhow::ensure!(progress(survey.frames.len(), survey.planned), "cancelled");
-        let frame = capture_planned(&mut models, checkpoint, dataset, passes, planned)?;
-        bytes += frame.bytes();
-        survey.frames.push(frame);
-        if bytes > Survey::MAX_BYTES {
-            break;
-        }
-    }
-    Ok(survey)
+    Ok(plan
+        .frames
+        .into_iter()
+        .map(move |planned| capture_planned(&mut models, &checkpoint, &dataset, passes, planned)))
 }
 
 /// Boxes around the exact target masks, one entry per view of the capture, normalised to the view's image.

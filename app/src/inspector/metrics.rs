@@ -120,7 +120,7 @@ impl Prepared {
                     maps,
                     truth: truth.map(|(rect, _)| rect),
                     split: frame.split,
-                    episode: frame.episode,
+                    episode: frame.group,
                 })?;
                 Ok(self.analysis.len() - 1)
             }
@@ -621,6 +621,7 @@ mod tests {
             .map(|i| SurveyFrame {
                 episode: i,
                 step: 3,
+                group: i,
                 split: if i % 2 == 0 {
                     Split::Tune
                 } else {

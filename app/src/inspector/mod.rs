@@ -24,13 +24,13 @@ mod survey;
 mod truth;
 
 pub(crate) use captures::capture_bytes;
-pub use captures::{CaptureRequest, Eye, Models, Prompt, Stamp, survey};
+pub use captures::{CaptureRequest, Eye, Models, Prompt, Stamp, sample};
 pub use companions::Companions;
 pub use frames::{CameraFrame, FrameState, Place};
 pub use latest::Latest;
 pub use look::{HeadsFrom, Look, LookInputs, head_name};
 pub use metrics::{FrameReport, MetricsRequest, Report};
-pub use survey::{Passes, SURVEY_FRAMES, Survey, SurveyFrame, SurveyPlan};
+pub use survey::{Halves, Passes, SURVEY_FRAMES, Survey, SurveyFrame, SurveyPlan};
 pub use truth::{Truth, TruthSource, mask_rect};
 
 use crate::capture_file::OpenCaptures;

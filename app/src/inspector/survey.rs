@@ -63,6 +63,33 @@ impl SurveyPlan {
     }
 }
 
+/// How groups of frames are divided into halves.
+pub struct Halves<'a> {
+    /// Their names, ascending.
+    groups: Vec<&'a str>,
+}
+
+impl<'a> Halves<'a> {
+    /// From the group of every frame.
+    pub fn of(groups: impl Iterator<Item = &'a str>) -> Self {
+        let mut groups: Vec<&str> = groups.collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Self { groups }
+    }
+
+    /// Number of a group, and its half: groups belong in turn to the two. When there is only one, the first half of the
+    /// `taken` frames is for tuning and the second is held out.
+    pub fn place(&self, group: &str, rank: usize, taken: usize) -> (usize, Split) {
+        let number = self.groups.binary_search(&group).unwrap_or(0);
+        let second = match self.groups.len() {
+            0 | 1 => rank >= taken.div_ceil(2),
+            _ => number % 2 == 1,
+        };
+        (number, if second { Split::HeldOut } else { Split::Tune })
+    }
+}
+
 /// How the frames of a survey are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Passes {
@@ -103,7 +130,9 @@ pub struct SurveyFrame {
     pub episode: usize,
     /// Step within the episode.
     pub step: usize,
-    /// Which half it belongs to.
+    /// Frames of one group resemble each other: the episode, or for captures alone what they say they are of.
+    pub group: usize,
+    /// Which half it belongs to; the same for all frames of a group, unless there is one group only.
     pub split: Split,
     /// What the model looked at.
     pub capture: Arc<Capture>,
@@ -177,9 +206,7 @@ impl Survey {
         let places: Vec<(usize, usize, usize)> = (0..file.len()).filter_map(place).collect();
         let taken = places.len().min(frames);
         let chosen = (0..taken).filter_map(|i| places.get(i * places.len() / taken));
-        let mut groups: Vec<&str> = places.iter().map(|(i, ..)| file.group(*i)).collect();
-        groups.sort_unstable();
-        groups.dedup();
+        let halves = Halves::of(places.iter().map(|(index, ..)| file.group(*index)));
         let mut bytes = 0;
         let mut survey = Self {
             planned: taken,
@@ -193,18 +220,11 @@ impl Survey {
             let Some(capture) = file.captures().get(index) else {
                 continue;
             };
-            let group = match groups.len() {
-                0 | 1 => usize::from(rank >= taken.div_ceil(2)),
-                _ => groups.binary_search(&file.group(index)).unwrap_or(0),
-            };
-            let split = if group % 2 == 0 {
-                Split::Tune
-            } else {
-                Split::HeldOut
-            };
+            let (group, split) = halves.place(file.group(index), rank, taken);
             let frame = SurveyFrame {
                 episode,
                 step,
+                group,
                 split,
                 exact: vec![None; capture.views.len()],
                 capture: capture.clone(),

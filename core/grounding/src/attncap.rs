@@ -155,6 +155,16 @@ struct Header {
     box_labels: HashMap<String, Vec<String>>,
 }
 
+/// What a capture says about itself. Fields as in [`Capture`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented at Capture")]
+pub struct Label<'a> {
+    pub model_id: &'a str,
+    pub source: &'a str,
+    pub instruction: &'a str,
+    pub step: u64,
+}
+
 impl CaptureFile {
     /// Opens a file and reads its header.
     ///
@@ -251,6 +261,26 @@ impl CaptureFile {
     /// Environment step of every capture.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = u64> {
         self.steps.iter().map(|(_, step)| *step)
+    }
+
+    /// What a capture says about itself, without a look at its tensors.
+    pub fn label(&self, index: usize) -> Option<Label<'_>> {
+        let (prefix, step) = self.steps.get(index)?;
+        let header = &self.header;
+        Some(Label {
+            model_id: &header.model_id,
+            source: header.sources.get(prefix).unwrap_or(&header.source),
+            instruction: header
+                .instructions
+                .get(prefix)
+                .unwrap_or(&header.instruction),
+            step: *step,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Cameras.

@@ -92,6 +92,25 @@ impl Field {
         Self::Dilate,
     ];
 
+    /// Its name for people, lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tau => "τ",
+            Self::EntropyC => "c",
+            Self::EntropyFloor => "entropy floor",
+            Self::EntropyMax => "entropy cap",
+            Self::BottomRow => "bottom row",
+            Self::Sinks => "sink φ",
+            Self::Candidates => "candidates",
+            Self::K => "k",
+            Self::Sigma => "σ",
+            Self::Area | Self::Patches => "area",
+            Self::KeepMass => "mass kept",
+            Self::FirstShare => "first region",
+            Self::Dilate => "dilation",
+        }
+    }
+
     /// Its value in a selection; `None` where the rules in use have no such threshold, or it has no influence on the
     /// mask. An elbow that is sought stands for a threshold that is not yet fixed: NaN.
     pub fn get(self, selection: &HeadSelection) -> Option<f64> {
