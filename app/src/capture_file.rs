@@ -471,7 +471,7 @@ mod tests {
         assert!(open.warnings().is_empty());
         let data = FakeDataset::new(1, 9);
         assert_eq!(open.index_of(data.info(), 0, 1), Ok(0));
-        let survey = crate::inspector::Survey::of_file(&open, None, 64);
+        let survey = crate::inspector::Survey::of_file(&open, None, 64, usize::MAX);
         let swapped = survey.frames.iter().filter(|f| f.swapped.is_some()).count();
         assert_eq!((survey.frames.len(), swapped), (5, 1));
     }

@@ -149,7 +149,8 @@ pub struct Cursor {
 pub struct Sample {
     /// Frames, spread over the episodes.
     pub frames: usize,
-    /// Memory for attention weights in MiB; what is more goes to f16, then to disk.
+    /// Memory for attention in MiB: half of it for captures, after which no more frames are measured, half for what is
+    /// analysed of them, of which what is more goes to f16, then to disk.
     pub memory_mib: usize,
 }
 

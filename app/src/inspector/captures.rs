@@ -22,6 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// Models kept loaded, so that stepping between neighbouring checkpoints reads each from disk once.
 const LOADED_MODELS: usize = 4;
 
+/// Frames of a survey that are delivered before the others are there; then always as many again.
+const FIRST_LOOK: usize = 16;
+
 /// Bytes of captures kept for frames that were looked at.
 const CACHE_BYTES: usize = 256 << 20;
 
@@ -112,13 +115,15 @@ pub struct SurveyRequest {
     pub dataset: SharedDataset,
     /// Frames wanted.
     pub frames: usize,
+    /// Bytes of captures after which no more are made.
+    pub memory: usize,
     /// How each of them is looked at.
     pub passes: Passes,
     /// Where progress is shown and cancelling is asked.
     pub job: JobHandle,
 }
 
-/// A finished survey, and what it was asked for.
+/// A survey, finished or as far as it is, and what it was asked for.
 pub struct SurveyReply {
     /// The checkpoint folder.
     pub checkpoint: PathBuf,
@@ -285,7 +290,7 @@ impl Captures {
         std::mem::take(&mut self.shared.outbox.lock().companions)
     }
 
-    /// Takes the newest finished survey.
+    /// Takes the newest survey.
     pub fn take_survey(&self) -> Option<SurveyReply> {
         self.shared.outbox.lock().survey.take()
     }
@@ -366,7 +371,12 @@ impl Shared {
                         continue;
                     };
                     match guard(|| survey.step(&mut eye)) {
-                        Ok(Progress::More) => running = Some(survey),
+                        Ok(Progress::More) => {
+                            if survey.is_worth_a_look() {
+                                self.deliver(&survey.request, Ok(survey.so_far()));
+                            }
+                            running = Some(survey);
+                        }
                         Ok(Progress::Cancelled) => {}
                         Ok(Progress::Done) => {
                             let (request, survey) = survey.finish();
@@ -468,12 +478,25 @@ impl Running {
         )?;
         self.bytes += frame.bytes();
         self.frames.push(frame);
-        let full = self.bytes > Survey::MAX_BYTES;
+        let full = self.bytes > self.request.memory;
         Ok(if full || self.frames.len() == total {
             Progress::Done
         } else {
             Progress::More
         })
+    }
+
+    /// Whether as many frames again have come as when it was last looked at.
+    fn is_worth_a_look(&self) -> bool {
+        self.frames.len() >= FIRST_LOOK && self.frames.len().is_power_of_two()
+    }
+
+    fn so_far(&self) -> Survey {
+        Survey {
+            planned: self.plan.frames.len(),
+            passes: self.request.passes,
+            frames: self.frames.clone(),
+        }
     }
 
     fn finish(self) -> (SurveyRequest, Survey) {
@@ -856,6 +879,7 @@ mod tests {
             checkpoint: "step-1".into(),
             dataset: dataset.clone(),
             frames,
+            memory: usize::MAX,
             passes: Passes::default(),
             job: jobs.start("Surveying", true),
         };
@@ -870,12 +894,41 @@ mod tests {
         );
         jobs.cancel(jobs.list()[0].id);
         wait(|| jobs.is_empty().then_some(()));
-        assert!(captures.take_survey().is_none());
+        // What was done until then may lie there, the whole does not.
+        let left = captures.take_survey().map(|reply| reply.result.unwrap());
+        assert!(left.is_none_or(|survey| survey.frames.len() < survey.planned));
 
         captures.survey(Some(survey(8)));
         let done = wait(|| captures.take_survey()).result.unwrap();
         assert_eq!(done.frames.len(), 8);
         assert!(jobs.is_empty());
+    }
+
+    #[test]
+    fn a_survey_is_delivered_while_it_goes_on() {
+        let dataset: SharedDataset = Arc::new(FakeDataset::new(10, 20));
+        let jobs = Jobs::new(egui::Context::default());
+        let (captures, _) = start(2);
+        captures.survey(Some(SurveyRequest {
+            checkpoint: "step-1".into(),
+            dataset,
+            frames: 40,
+            memory: usize::MAX,
+            passes: Passes::default(),
+            job: jobs.start("Surveying", true),
+        }));
+        let mut seen: Vec<Arc<Survey>> = Vec::new();
+        while seen.last().is_none_or(|s| s.frames.len() < s.planned) {
+            seen.push(wait(|| captures.take_survey()).result.unwrap());
+        }
+        let frames: Vec<usize> = seen.iter().map(|s| s.frames.len()).collect();
+        assert_eq!(frames.last(), Some(&40));
+        assert!(
+            frames.len() > 1 && frames.iter().all(|n| [16, 32, 40].contains(n)),
+            "{frames:?}"
+        );
+        let grows = |pair: &[Arc<Survey>]| pair[1].is_more_of(&pair[0]);
+        assert!(seen.windows(2).all(grows));
     }
 
     #[test]
@@ -963,6 +1016,7 @@ mod tests {
                 checkpoint: "step-1".into(),
                 dataset: Arc::new(dataset),
                 frames: 8,
+                memory: usize::MAX,
                 passes,
                 job: jobs.start("Surveying", true),
             }));
@@ -1012,11 +1066,12 @@ mod tests {
             checkpoint: "step-1".into(),
             dataset,
             frames: 100,
+            memory: usize::MAX,
             passes: Passes::default(),
             job: jobs.start("Surveying", true),
         }));
         // The eye panics at step 66.
-        let reply = wait(|| captures.take_survey());
+        let reply = wait(|| captures.take_survey().filter(|r| r.result.is_err()));
         assert!(reply.result.is_err() && reply.checkpoint == Path::new("step-1"));
         wait(|| (!captures.is_busy() && jobs.is_empty()).then_some(()));
     }

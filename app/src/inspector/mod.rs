@@ -571,13 +571,19 @@ impl Inspector {
                 checkpoint: checkpoint.clone(),
                 dataset: dataset.clone(),
                 frames: state.sample.frames,
+                memory: state.sample.memory() / 2,
                 passes: *passes,
                 job: self.jobs.start("Measuring the dataset", true),
             })),
             Some(SurveyOf::File(captures, dataset)) => {
                 workers.captures.survey(None);
                 let info = dataset.as_ref().map(|d| d.info());
-                let survey = Survey::of_file(captures, info, state.sample.frames);
+                let survey = Survey::of_file(
+                    captures,
+                    info,
+                    state.sample.frames,
+                    state.sample.memory() / 2,
+                );
                 // Without a frame there is nothing to choose heads on but the shown one.
                 self.survey = Some(Arc::new(survey)).filter(|s| !s.frames.is_empty());
             }
@@ -887,7 +893,7 @@ impl Inspector {
             selection: state.settings.selection.clone(),
             beside: state.settings.beside.as_deref().cloned(),
             view,
-            memory: state.sample.memory(),
+            memory: state.sample.memory() / 2,
             boxes: state
                 .dataset
                 .as_ref()

@@ -185,20 +185,28 @@ impl Survey {
                 .all(|(a, b)| Arc::ptr_eq(&a.capture, &b.capture))
     }
 
-    /// A survey ends early once its captures take this much memory.
-    pub const MAX_BYTES: usize = 1 << 30;
-
     /// A survey of captures alone, see [`Survey::of_file`].
     pub fn of_captures(captures: &[Capture], frames: usize) -> Self {
-        Self::of_file(&OpenCaptures::new(captures.to_vec()), None, frames)
+        Self::of_file(
+            &OpenCaptures::new(captures.to_vec()),
+            None,
+            frames,
+            usize::MAX,
+        )
     }
 
     /// A survey of the captures of a file: up to `frames` of them at equal distances. Where a dataset is open, only
-    /// those that are known to be of one of its frames; without one, a capture's place is that in the file.
+    /// those that are known to be of one of its frames; without one, a capture's place is that in the file. It ends early
+    /// once its captures take `memory` bytes.
     ///
     /// Captures of different episodes belong in turn to the two halves. When all are of one episode the first half of
     /// them is for tuning and the second is held out.
-    pub fn of_file(file: &OpenCaptures, data: Option<&DatasetInfo>, frames: usize) -> Self {
+    pub fn of_file(
+        file: &OpenCaptures,
+        data: Option<&DatasetInfo>,
+        frames: usize,
+        memory: usize,
+    ) -> Self {
         let place = |index| match data {
             Some(data) => file.place(data, index).map(|(e, s)| (index, e, s)),
             None => Some((index, 0, index)),
@@ -232,7 +240,7 @@ impl Survey {
                 generic: None,
             };
             bytes += frame.bytes();
-            if bytes > Self::MAX_BYTES {
+            if bytes > memory {
                 break;
             }
             survey.frames.push(frame);
