@@ -160,6 +160,8 @@ pub struct FrameReport {
     pub step: usize,
     /// Which half it belongs to.
     pub split: Split,
+    /// Its place in [`Evaluation::frames`], of this selection and of the one beside it; none without maps.
+    pub number: Option<usize>,
     /// Its numbers, where it has a reference box and the query token. Without a mask it is a miss.
     pub metrics: Option<FrameMetrics>,
     /// What the numbers are measured against.
@@ -230,6 +232,7 @@ impl Report {
                     episode: frame.episode,
                     step: frame.step,
                     split: frame.split,
+                    number: known.place.as_ref().ok().copied(),
                     metrics,
                     source: known.source,
                     failure,

@@ -40,6 +40,7 @@ use crate::worker::{guard, spawn_worker};
 use captures::{CaptureReply, Captures, SurveyReply, SurveyRequest};
 use episode::SharedDataset;
 use frames::{FrameRequest, Frames};
+use grounding::analysis::Progress;
 use grounding::{Capture, HeadId, HeadSelection};
 use metrics::Metrics;
 use parking_lot::Mutex;
@@ -334,6 +335,11 @@ impl Inspector {
         self.workers
             .as_ref()
             .is_some_and(|w| w.metrics.is_behind(self.report.as_deref()))
+    }
+
+    /// How far the measuring of heads has come, while it goes on.
+    pub fn measuring(&self) -> Option<Progress> {
+        self.workers.as_ref()?.metrics.progress()
     }
 
     /// The survey that the numbers are measured on.
