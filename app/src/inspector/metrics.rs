@@ -181,6 +181,8 @@ pub struct FrameReport {
     pub step: usize,
     /// Which half it belongs to.
     pub split: Split,
+    /// Its place in [`Evaluation::frames`], of this selection and of the one beside it; none without maps.
+    pub number: Option<usize>,
     /// Its numbers, where it has a reference box and the query token. Without a mask it is a miss.
     pub metrics: Option<FrameMetrics>,
     /// What the numbers are measured against.
@@ -267,6 +269,7 @@ impl Report {
                     episode: known.episode,
                     step: known.step,
                     split: known.split,
+                    number: known.place.as_ref().ok().copied(),
                     metrics,
                     source: known.source,
                     failure,

@@ -42,6 +42,7 @@ use crate::worker::{guard, spawn_worker};
 use captures::{CaptureReply, Captures, SurveyReply, SurveyRequest};
 use episode::SharedDataset;
 use frames::{FrameRequest, Frames};
+use grounding::analysis::Progress;
 use grounding::{Capture, Criterion, Forward, HeadId, HeadSelection};
 use metrics::Metrics;
 use parking_lot::Mutex;
@@ -361,6 +362,11 @@ impl Inspector {
             Some(SurveyOf::Checkpoint { passes, .. }) => survey.passes.serve(*passes),
             _ => true,
         }
+    }
+
+    /// How far the measuring of heads has come, while it goes on.
+    pub fn measuring(&self) -> Option<Progress> {
+        self.workers.as_ref()?.metrics.progress()
     }
 
     /// The survey that the numbers are measured on.

@@ -418,8 +418,9 @@ impl fmt::Display for HeadSelection {
 }
 
 impl HeadSelection {
-    /// What differs from the default, one phrase each. Rules for choosing heads that are those of a preset are named by it.
-    fn differences(&self) -> Vec<String> {
+    /// What differs from the default, one phrase each, in the order of the way from attention to mask; nothing for the
+    /// default. Rules for choosing heads that are those of a preset are named by it.
+    pub fn differences(&self) -> Vec<String> {
         let usual = Self::default();
         let mut parts = Vec::new();
         let mut say = |differs: bool, text: String| {

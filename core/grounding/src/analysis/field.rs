@@ -117,7 +117,8 @@ impl Field {
         let s = selection;
         let about_heads = !matches!(
             self,
-            Self::Sigma
+            Self::Sinks
+                | Self::Sigma
                 | Self::Area
                 | Self::Patches
                 | Self::KeepMass
@@ -127,16 +128,18 @@ impl Field {
         if about_heads && !s.needs_heads() {
             return None;
         }
-        let by_entropy = s.criterion == crate::Criterion::Entropy;
+        let with_components = s.bottom_row == BottomRow::ComponentFull;
+        let with_entropy =
+            s.criterion == crate::Criterion::Entropy || s.entropy.max.is_some() || with_components;
         match self {
             Self::Tau => match s.elbow.mode {
                 ElbowMode::Manual(tau) => Some(tau),
                 ElbowMode::Value | ElbowMode::Index | ElbowMode::None => Some(f64::NAN),
             },
-            Self::EntropyC => by_entropy.then_some(s.entropy.c),
+            Self::EntropyC => with_entropy.then_some(s.entropy.c),
             Self::EntropyFloor => {
                 let (Floor::Rel(v) | Floor::Abs(v)) = s.entropy.floor;
-                by_entropy.then_some(v)
+                with_entropy.then_some(v)
             }
             Self::EntropyMax => s.entropy.max,
             Self::BottomRow => match s.bottom_row {
@@ -145,7 +148,14 @@ impl Field {
             },
             Self::Sinks => {
                 let (SinkRule::Relative(v) | SinkRule::Absolute(v)) = s.sinks.rule;
-                s.sinks.apply.then_some(v)
+                let removed = match s.aggregate {
+                    Aggregate::Selected { .. } | Aggregate::Head(_) => s.sinks.apply,
+                    Aggregate::NaiveSinkFiltered => true,
+                    Aggregate::Naive | Aggregate::MeanSubtracted | Aggregate::Relative { .. } => {
+                        false
+                    }
+                };
+                removed.then_some(v)
             }
             Self::Candidates => Some(s.candidates as f64),
             Self::K => Some(s.k as f64),
