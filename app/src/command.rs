@@ -10,7 +10,7 @@ use grounding::{HeadId, HeadSelection};
 use session::{MapChoice, Overlay, Session, Upsampling};
 
 use crate::panes::PaneKind;
-use crate::state::WorkbenchState;
+use crate::state::{Sample, WorkbenchState};
 
 /// A wish of the person at the window.
 ///
@@ -52,6 +52,8 @@ pub enum Command {
     Redo,
     /// Put every threshold back to its default.
     ResetSelection,
+    /// Use the head selection that is measured beside, and measure the one in use beside it. Undoable.
+    SwapBeside,
     // Go: robot time
     /// Start or stop playing the episode.
     TogglePlay,
@@ -192,6 +194,10 @@ pub enum Command {
     PreviewHead(Option<HeadId>),
     /// Replace the head selection, whole. Undoable; the steps of one drag count as one.
     SetSelection(Box<HeadSelection>),
+    /// Measure another head selection beside the one in use, or none. Undoable.
+    SetBeside(Option<Box<HeadSelection>>),
+    /// How much of a dataset is measured. Remembered.
+    SetSample(Sample),
     /// Replace the overlay options, whole. Undoable.
     SetOverlay(Overlay),
     /// Move the cursor of training time to the checkpoint of this step.
@@ -306,6 +312,7 @@ impl Command {
             C::Undo,
             C::Redo,
             C::ResetSelection,
+            C::SwapBeside,
             C::TogglePlay,
             C::StepBack,
             C::StepForward,
@@ -456,6 +463,12 @@ impl Command {
                 M::Edit,
                 "Reset thresholds",
                 "Put every field of the head selection back to its default",
+                None,
+            ),
+            C::SwapBeside => (
+                M::Edit,
+                "Swap with the selection beside",
+                "Use the thresholds that are measured beside, and measure the present ones beside them",
                 None,
             ),
             C::TogglePlay => (
@@ -776,6 +789,11 @@ impl Command {
             }
             C::Undo => (!state.undo.can_undo()).then_some("Nothing to take back"),
             C::Redo => (!state.undo.can_redo()).then_some("Nothing to bring back"),
+            C::SwapBeside => state
+                .settings
+                .beside
+                .is_none()
+                .then_some("No selection is measured beside"),
             C::ResumeRun => no_run().or_else(|| state.why_not_wish(training::Wish::Run)),
             C::PauseRun => no_run().or_else(|| state.why_not_wish(training::Wish::Pause)),
             C::StopRun => no_run().or_else(|| state.why_not_wish(training::Wish::Stop)),

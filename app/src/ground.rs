@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
-use grounding::{Capture, Error, Forward, HeadId, HeadSelection};
+use grounding::analysis::Summary;
+use grounding::{Analysis, Capture, Error, Evaluation, Forward, HeadId, HeadSelection, Split};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
 use training::RunDir;
 
 use crate::cli::checkpoint_of;
-use crate::inspector::{self, MetricsRequest, Passes, Report, Split, Survey};
+use crate::inspector::{self, MetricsRequest, Passes, Report, Survey};
 use crate::opening::{self, Kind};
 
 /// What to ground.
@@ -133,10 +134,17 @@ pub fn ground(request: &Request) -> anyhow::Result<Grounded> {
     let metrics = MetricsRequest {
         survey: survey.clone(),
         selection: request.selection.clone(),
+        beside: None,
         view: camera.clone(),
+        memory: Analysis::DEFAULT_MEMORY,
         boxes,
     };
-    let report = Report::measure(&metrics, &AtomicBool::new(false))?;
+    let report = Report::measure(
+        &metrics,
+        &mut std::iter::empty(),
+        &[],
+        &AtomicBool::new(false),
+    )?;
     Ok(Grounded {
         source: request.path.clone(),
         camera,
@@ -210,7 +218,7 @@ impl Grounded {
             .frames
             .first()
             .map(|frame| frame.capture.as_ref());
-        let selected = self.report.selected.as_ref();
+        let selected = self.report.selected();
         let heads: Vec<Value> = selected
             .map(|selected| {
                 selected
@@ -244,8 +252,8 @@ impl Grounded {
             "reference": self.report.source.map(|source| source.label()),
             "heads": heads,
             "heads_error": selected.err().map(|error| error.to_string()),
-            "tau": self.report.tau,
-            "metrics": { "tune": self.report.tune, "held_out": self.report.held_out },
+            "tau": self.report.evaluation.tau,
+            "metrics": { "tune": self.report.evaluation.tune, "held_out": self.report.evaluation.held_out },
             "frames": frames,
             "selection": self.report.request.selection,
         })
@@ -265,7 +273,7 @@ impl fmt::Display for Grounded {
             self.survey.frames.len(),
             self.camera
         )?;
-        match &self.report.selected {
+        match self.report.selected() {
             Ok(selected) => {
                 for &id in &selected.heads {
                     let (layer, head) = model_numbers(capture, id);
@@ -282,9 +290,9 @@ impl fmt::Display for Grounded {
         let Some(source) = self.report.source else {
             return write!(f, "no boxes or exact masks to compare with");
         };
-        let line = |f: &mut fmt::Formatter<'_>,
-                    name: &str,
-                    metrics: Option<grounding::DatasetMetrics>| match metrics {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, summary: Option<Summary>| match summary
+            .map(|s| s.metrics)
+        {
             Some(m) => writeln!(
                 f,
                 "{name:<13} {:>4} frames  IoU {:.3} {:<6}  pointing {:.0} %  box recall {:.0} %  mass inside {:.0} %",
@@ -297,13 +305,11 @@ impl fmt::Display for Grounded {
             ),
             None => writeln!(f, "{name:<13} nothing to measure"),
         };
-        line(f, Split::Tune.label(), self.report.tune)?;
-        line(f, Split::HeldOut.label(), self.report.held_out)?;
-        for (split, metrics) in [
-            (Split::Tune, self.report.tune),
-            (Split::HeldOut, self.report.held_out),
-        ] {
-            if let Some(swapped) = metrics.and_then(|metrics| metrics.swapped) {
+        let Evaluation { tune, held_out, .. } = &*self.report.evaluation;
+        line(f, Split::Tune.label(), *tune)?;
+        line(f, Split::HeldOut.label(), *held_out)?;
+        for (split, summary) in [(Split::Tune, tune), (Split::HeldOut, held_out)] {
+            if let Some(swapped) = summary.as_ref().and_then(|s| s.metrics.swapped) {
                 writeln!(
                     f,
                     "{:<13} {:>4} frames under another instruction: pointing {:.0} %, overlap of the masks {:.3}",
@@ -380,7 +386,7 @@ mod tests {
             device: DeviceChoice::Cpu,
         })
         .unwrap();
-        let selected = grounded.report.selected.as_ref().unwrap();
+        let selected = grounded.report.selected().unwrap();
         assert_eq!(selected.heads, [HeadId { layer: 1, head: 1 }]);
         let frames = selected.n_samples;
         assert!(frames > 0);

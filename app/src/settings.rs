@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::state::Sample;
+
 /// A settings file is small; anything larger is not ours.
 const MAX_BYTES: u64 = 1 << 20;
 /// Recent items that are kept.
@@ -77,6 +79,8 @@ pub struct Settings {
     pub zoom: f32,
     /// Folders watched for runs.
     pub run_folders: Vec<PathBuf>,
+    /// How much of a dataset is measured.
+    pub sample: Sample,
     /// Where panes stood last.
     pub layout: Option<String>,
 }
@@ -90,6 +94,7 @@ impl Default for Settings {
             maximized: false,
             zoom: 1.0,
             run_folders: Vec::new(),
+            sample: Sample::default(),
             layout: None,
         }
     }
@@ -202,6 +207,7 @@ impl Settings {
         );
         self.zoom = usable(self.zoom, 0.5, 3.0, usual.zoom);
         self.recent.truncate(RECENT);
+        self.sample = self.sample.sane();
         self
     }
 }

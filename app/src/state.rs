@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use episode::boxes::BoxFile;
 use episode::{EpisodeMeta, SharedDataset, Signals};
-use grounding::{HeadId, HeadSelection};
+use grounding::{Analysis, HeadId, HeadSelection};
+use serde::{Deserialize, Serialize};
 use session::{MapChoice, Overlay};
 
 use crate::capture_file::OpenCaptures;
+use crate::inspector::SURVEY_FRAMES;
 use crate::jobs::Jobs;
 use crate::undo::UndoStack;
 
@@ -17,6 +19,8 @@ use crate::undo::UndoStack;
 pub struct Settings {
     /// Every threshold from attention to mask, and which token looks ([`HeadSelection::query`]).
     pub selection: HeadSelection,
+    /// Another selection that is measured beside it.
+    pub beside: Option<Box<HeadSelection>>,
     /// Which map is shown.
     pub map: MapChoice,
     /// What is painted over the frame.
@@ -139,6 +143,43 @@ pub struct Cursor {
     pub camera: usize,
 }
 
+/// How much of a dataset its numbers are measured on, and what that may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sample {
+    /// Frames, spread over the episodes.
+    pub frames: usize,
+    /// Memory for attention weights in MiB; what is more goes to f16, then to disk.
+    pub memory_mib: usize,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            frames: SURVEY_FRAMES,
+            memory_mib: Analysis::DEFAULT_MEMORY >> 20,
+        }
+    }
+}
+
+impl Sample {
+    /// Most frames that can be asked for.
+    pub const MAX_FRAMES: usize = 100_000;
+
+    /// Numbers from a file may be anything.
+    pub fn sane(self) -> Self {
+        Self {
+            frames: self.frames.clamp(2, Self::MAX_FRAMES),
+            memory_mib: self.memory_mib.clamp(16, 1 << 20),
+        }
+    }
+
+    /// Memory for attention weights in bytes.
+    pub fn memory(self) -> usize {
+        self.memory_mib << 20
+    }
+}
+
 /// Everything that panes may read.
 pub struct WorkbenchState {
     /// The open dataset.
@@ -169,6 +210,8 @@ pub struct WorkbenchState {
     pub runs: Arc<Vec<training::RunSummary>>,
     /// The run chosen in the list.
     pub selected_run: Option<PathBuf>,
+    /// How much of a dataset is measured.
+    pub sample: Sample,
     /// Folders watched for runs; new runs go into the first.
     pub run_folders: Vec<PathBuf>,
     /// Whether the form that creates runs is open.
@@ -205,6 +248,7 @@ impl WorkbenchState {
             queue_position: 0,
             runs: Arc::default(),
             selected_run: None,
+            sample: Sample::default(),
             run_folders: Vec::new(),
             run_form: false,
             creating_runs: false,

@@ -153,6 +153,7 @@ impl Workbench {
         context.set_zoom_factor(settings.settings.zoom);
         context.options_mut(|options| options.zoom_with_keyboard = false);
         state.run_folders = settings.settings.run_folders.clone();
+        state.sample = settings.settings.sample;
         let usual_runs = settings.watches_usual_folder.then(runs::default_folder);
         let tree = settings
             .settings
@@ -664,6 +665,7 @@ impl Workbench {
         }
         self.state.settings = Settings {
             selection: session.selection.clone(),
+            beside: session.beside.clone().map(Box::new),
             map: session.map,
             overlay: session.overlay.clone(),
             figure: session.figure.clone().map(Box::new),
@@ -943,6 +945,16 @@ impl Workbench {
             }
             C::ResetSelection => self.change(|s| s.selection = Default::default()),
             C::SetSelection(selection) => self.change(|s| s.selection = *selection),
+            C::SetBeside(beside) => self.change(|s| s.beside = beside),
+            C::SwapBeside => self.change(|s| {
+                if let Some(beside) = &mut s.beside {
+                    std::mem::swap(&mut s.selection, beside);
+                }
+            }),
+            C::SetSample(sample) => {
+                self.state.sample = sample.sane();
+                self.settings.settings.sample = self.state.sample;
+            }
             C::SetOverlay(overlay) => self.change(|s| s.overlay = overlay),
             C::SetMap(map) => self.change(|s| s.map = map),
             C::SetFigure(recipe) => self.change(|s| s.figure = Some(recipe)),
@@ -1191,6 +1203,7 @@ impl Workbench {
             step: state.cursor.step,
             camera: state.cursor.camera,
             selection: state.settings.selection.clone(),
+            beside: state.settings.beside.as_deref().cloned(),
             map: state.settings.map,
             overlay: state.settings.overlay.clone(),
             figure: state.settings.figure.as_deref().cloned(),
@@ -1565,6 +1578,7 @@ fn holds_the_same(a: &Session, b: &Session) -> bool {
     a.dataset == b.dataset
         && a.boxes == b.boxes
         && a.selection == b.selection
+        && a.beside == b.beside
         && a.map == b.map
         && a.overlay == b.overlay
         && a.figure == b.figure

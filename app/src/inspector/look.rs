@@ -254,7 +254,7 @@ pub fn swap_metrics(
     truth: &Rect,
 ) -> Option<SwapMetrics> {
     let map = heat_map(maps.swapped.as_ref()?, heads, selection).ok()?;
-    let swapped = Gaze::from_map_or_empty(map, &selection.mask, selection.dilate).ok()?;
+    let (swapped, _) = Gaze::from_map_or_why(map, &selection.mask, selection.dilate).ok()?;
     SwapMetrics::new(gaze, &swapped, truth).ok()
 }
 

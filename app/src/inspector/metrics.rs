@@ -1,17 +1,15 @@
 //! Dataset-wide numbers for the newest selection, in the background.
 
-use super::companions::{Companions, read};
 use super::latest::Latest;
-use super::look::swap_metrics;
-use super::survey::{Split, Survey};
+use super::survey::{Survey, SurveyFrame};
 use super::truth::{Truth, TruthSource};
 use crate::worker::{guard, spawn_worker};
 use anyhow::Context as _;
 use episode::boxes::BoxFile;
+use grounding::analysis::{Curve, Field, Form, Progress, Votes};
 use grounding::{
-    Aggregate, Budget, Criterion, DatasetMetrics, ElbowMode, FrameMetrics, Gaze, HeadId, HeadMaps,
-    HeadSelection, HeatMap, Mask, MaskRule, Rect, SampleScores, Selected, dataset_metrics,
-    frame_metrics, gaze, heat_map, score_heads, select_heads,
+    Analysis, Error, Evaluation, FrameMetrics, HeadId, HeadMaps, HeadSelection, Rect, Sample,
+    Selected, Split, Watch,
 };
 use parking_lot::Mutex;
 use rayon::prelude::*;
@@ -19,11 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Re-scoring the tuning split inside a frame of the window is allowed up to this.
-const INLINE: Duration = Duration::from_millis(4);
+/// Heads that are ranked again inside a frame of the window; more than these wait for the worker.
+const INLINE_HEADS: usize = 20_000;
 
-/// Strips are left out when all of them together would take longer than this.
-const SWEEP_BUDGET: Duration = Duration::from_secs(4);
+/// Curves that are not there after this are left out until something else is asked.
+const CURVE_BUDGET: Duration = Duration::from_secs(20);
 
 /// Numbers are wanted for this selection.
 #[derive(Clone)]
@@ -32,18 +30,23 @@ pub struct MetricsRequest {
     pub survey: Arc<Survey>,
     /// Every threshold.
     pub selection: HeadSelection,
+    /// Another selection, to be measured beside it.
+    pub beside: Option<HeadSelection>,
     /// Name of the view whose patches are looked at.
     pub view: String,
     /// Detector boxes of the dataset.
     pub boxes: Option<Arc<BoxFile>>,
+    /// Bytes of attention weights kept in memory.
+    pub memory: usize,
 }
 
 impl MetricsRequest {
-    /// Whether maps and truths of the frames are the same for both.
+    /// Whether maps and truths of the frames that both know are the same.
     fn reads_like(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.survey, &other.survey)
+        self.survey.is_more_of(&other.survey)
             && self.selection.reads_like(&other.selection)
             && self.view == other.view
+            && self.memory == other.memory
             && match (&self.boxes, &other.boxes) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 (a, b) => a.is_none() && b.is_none(),
@@ -53,57 +56,114 @@ impl MetricsRequest {
 
 impl PartialEq for MetricsRequest {
     fn eq(&self, other: &Self) -> bool {
-        self.reads_like(other) && self.selection == other.selection
+        Arc::ptr_eq(&self.survey, &other.survey)
+            && self.reads_like(other)
+            && self.selection == other.selection
+            && self.beside == other.beside
     }
 }
 
-/// Maps and reference boxes of all frames of a survey, for one query and one view.
+/// Frames of a survey under analysis, for one query and one view.
 struct Prepared {
-    /// One entry per frame: its maps, or why it has none.
-    maps: Vec<Result<HeadMaps, Arc<str>>>,
-    /// One entry per frame: the reference box on the grid.
-    truth: Vec<Option<(Rect, TruthSource)>>,
+    request: MetricsRequest,
+    analysis: Analysis,
+    /// One entry per frame of the survey.
+    frames: Vec<PreparedFrame>,
+}
+
+/// Maps of a frame, or why it has none, and its reference box on the grid.
+type ReadFrame = (Result<HeadMaps, Arc<str>>, Option<(Rect, TruthSource)>);
+
+/// What the analysis does not know about a frame.
+struct PreparedFrame {
+    episode: usize,
+    step: usize,
+    split: Split,
+    source: Option<TruthSource>,
+    /// Number in the analysis, or why it has no maps.
+    place: Result<usize, Arc<str>>,
 }
 
 impl Prepared {
     fn new(request: &MetricsRequest) -> Self {
-        let one = |frame: &super::SurveyFrame| {
-            let capture = &frame.capture;
-            let Some(view) = capture.views.iter().position(|v| v.name == request.view) else {
-                let reason: Arc<str> =
-                    format!("the model does not look through `{}`", request.view).into();
-                return (Err(reason), None);
-            };
-            let companions = Companions {
-                swapped: frame.swapped.clone(),
-                generic: frame.generic.clone(),
-            };
-            let maps = if request.selection.forward == request.survey.passes.forward {
-                read(capture, &companions, &request.selection, view)
-            } else {
-                Err(grounding::Error::Recorded)
-            };
-            let maps = maps.map_err(|e| Arc::from(e.to_string()));
-            let truth = Truth {
-                target: frame.exact.get(view).copied().flatten(),
-                detections: Truth::detections(
-                    request.boxes.as_deref(),
-                    frame.episode,
-                    frame.step,
-                    &request.view,
-                    Some((capture, view)),
-                ),
-                goal: None,
-            };
-            let grid = capture.view_grid(view).ok();
-            let truth = truth
-                .reference()
-                .zip(grid)
-                .map(|((rect, source), grid)| (grid.grid_from_image(rect), source));
-            (maps, truth)
+        Self {
+            request: request.clone(),
+            analysis: Analysis::new(request.memory),
+            frames: Vec::new(),
+        }
+    }
+
+    /// Takes the frames of a survey that are not yet here.
+    fn extend(&mut self, request: &MetricsRequest) -> grounding::Result<()> {
+        let new = request
+            .survey
+            .frames
+            .get(self.frames.len()..)
+            .unwrap_or_default();
+        let read: Vec<_> = new
+            .par_iter()
+            .map(|frame| Self::read(request, frame))
+            .collect();
+        for (frame, read) in new.iter().zip(read) {
+            self.push(frame, read)?;
+        }
+        self.request = request.clone();
+        Ok(())
+    }
+
+    fn push(&mut self, frame: &SurveyFrame, (maps, truth): ReadFrame) -> grounding::Result<()> {
+        let place = match maps {
+            Err(reason) => Err(reason),
+            Ok(maps) => {
+                self.analysis.push(Sample {
+                    maps,
+                    truth: truth.map(|(rect, _)| rect),
+                    split: frame.split,
+                    episode: frame.episode,
+                })?;
+                Ok(self.analysis.len() - 1)
+            }
         };
-        let (maps, truth) = request.survey.frames.par_iter().map(one).unzip();
-        Self { maps, truth }
+        self.frames.push(PreparedFrame {
+            episode: frame.episode,
+            step: frame.step,
+            split: frame.split,
+            source: truth.map(|(_, source)| source),
+            place,
+        });
+        Ok(())
+    }
+
+    /// Maps of one frame, or why it has none, and its reference box on the grid.
+    fn read(request: &MetricsRequest, frame: &SurveyFrame) -> ReadFrame {
+        let capture = &frame.capture;
+        let Some(view) = capture.views.iter().position(|v| v.name == request.view) else {
+            let reason = format!("the model does not look through `{}`", request.view);
+            return (Err(reason.into()), None);
+        };
+        let maps = if request.selection.forward == request.survey.passes.forward {
+            frame.head_maps(&request.selection, view)
+        } else {
+            Err(Error::Recorded)
+        };
+        let maps = maps.map_err(|e| Arc::from(e.to_string()));
+        let truth = Truth {
+            target: frame.exact.get(view).copied().flatten(),
+            detections: Truth::detections(
+                request.boxes.as_deref(),
+                frame.episode,
+                frame.step,
+                &request.view,
+                Some((capture, view)),
+            ),
+            goal: None,
+        };
+        let grid = capture.view_grid(view).ok();
+        let truth = truth
+            .reference()
+            .zip(grid)
+            .map(|((rect, source), grid)| (grid.grid_from_image(rect), source));
+        (maps, truth)
     }
 }
 
@@ -124,169 +184,129 @@ pub struct FrameReport {
     pub failure: Option<Arc<str>>,
 }
 
-/// A threshold whose effect is shown as a strip under its slider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SweepField {
-    /// A fixed threshold on the image-attention sum.
-    Tau,
-    /// Number of selected heads.
-    K,
-    /// Standard deviation of the smoothing, in patches.
-    Sigma,
-    /// Share of patches in the mask.
-    Area,
-}
-
-impl SweepField {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Tau, Self::K, Self::Sigma, Self::Area];
-
-    /// The selection with this field set; none where the rules in use have no such field.
-    fn set(self, selection: &HeadSelection, value: f64) -> Option<HeadSelection> {
-        let mut changed = selection.clone();
-        match self {
-            Self::Tau => changed.elbow.mode = ElbowMode::Manual(value),
-            Self::K => changed.k = value as usize,
-            Self::Sigma => changed.smoothing.sigma = value,
-            Self::Area => match &mut changed.mask {
-                MaskRule::TopN(budget)
-                | MaskRule::RegionBudget(budget)
-                | MaskRule::TwoRegionsBudget { budget, .. } => *budget = Budget::Share(value),
-                MaskRule::Mean
-                | MaskRule::KeepMass(_)
-                | MaskRule::RegionComponent { .. }
-                | MaskRule::TwoRegions { .. } => return None,
-            },
-        }
-        let heads_matter = matches!(changed.aggregate, Aggregate::Selected { .. });
-        (heads_matter || matches!(self, Self::Area)).then_some(changed)
-    }
-
-    /// The values tried.
-    fn values(self, scores: &[SampleScores]) -> Vec<f64> {
-        let spaced = |low: f64, high: f64, n: usize| {
-            (0..n)
-                .map(|i| low + (high - low) * i as f64 / (n - 1) as f64)
-                .collect::<Vec<f64>>()
-        };
-        match self {
-            Self::Tau => {
-                let sums = || scores.iter().flat_map(|s| s.heads.iter().map(|h| h.sum));
-                let high = sums().fold(0.0, f64::max);
-                if high > 0.0 {
-                    spaced(0.0, high, 25)
-                } else {
-                    Vec::new()
-                }
-            }
-            Self::K => {
-                let heads = scores.iter().map(|s| s.heads.len()).min().unwrap_or(0);
-                (1..=heads.min(16)).map(|k| k as f64).collect()
-            }
-            Self::Sigma => spaced(0.0, 3.0, 13),
-            Self::Area => spaced(0.02, 0.5, 25),
-        }
-    }
-}
-
-/// A metric against the value of one threshold, everything else as it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sweep {
-    /// The threshold.
-    pub field: SweepField,
-    /// Value and mean IoU of mask and reference box on the tuning split.
-    pub points: Vec<[f64; 2]>,
-}
-
 /// Dataset-wide numbers of one selection.
 pub struct Report {
     /// What was measured.
     pub request: MetricsRequest,
-    /// The vote over the tuning split, or why it chose no head.
-    pub selected: Result<Selected, Arc<str>>,
-    /// Fewest and most heads that a frame of the tuning split voted for.
-    pub candidates: Option<(usize, usize)>,
+    /// The numbers.
+    pub evaluation: Arc<Evaluation>,
+    /// Those of the selection beside it, where one is asked for: once they are there.
+    pub beside: Option<Arc<Evaluation>>,
     /// All frames.
-    pub frames: Vec<FrameReport>,
-    /// Numbers of the half on which heads are chosen and thresholds tuned; none without a reference box.
-    pub tune: Option<DatasetMetrics>,
-    /// Numbers of the other half.
-    pub held_out: Option<DatasetMetrics>,
+    pub frames: Arc<[FrameReport]>,
     /// What the numbers are measured against; none without a reference box.
     pub source: Option<TruthSource>,
-    /// Median threshold τ of the frames of the tuning split.
-    pub tau: Option<f64>,
-    /// Strips; empty until they are computed, and when they would take too long.
-    pub sweeps: Vec<Sweep>,
-    /// How long the numbers took, strips not counted.
-    pub elapsed: Duration,
-    prepared: Arc<Prepared>,
-    scores: Arc<Scores>,
-    scoring: Duration,
-}
-
-/// The tuning split, scored for one selection.
-struct Scores {
-    frames: Vec<SampleScores>,
-    /// Why frames could not be scored: the first reason.
-    error: Option<Arc<str>>,
-}
-
-impl Scores {
-    /// The vote; frames that cannot be scored are not passed over in silence.
-    fn select(&self, selection: &HeadSelection) -> Result<Selected, Arc<str>> {
-        match &self.error {
-            Some(error) => Err(error.clone()),
-            None => select_heads(&self.frames, selection).map_err(|e| Arc::from(e.to_string())),
-        }
-    }
-
-    /// The chosen heads, best first; empty where none can be chosen.
-    fn heads(&self, selection: &HeadSelection) -> Vec<HeadId> {
-        self.select(selection).map(|s| s.heads).unwrap_or_default()
-    }
+    /// Mean IoU on the tuning split against every threshold in use; they come one by one.
+    pub curves: Vec<Arc<Curve>>,
+    /// In which form attention is kept.
+    pub form: Form,
 }
 
 impl Report {
-    /// Measures a selection on the calling thread, without strips. Looks at `cancel` before every frame.
+    /// Measures a selection, and another beside it where one is asked for, on the calling thread, with the curves that are
+    /// asked for. Takes `frames` one by one, after those of the request's survey, and keeps only what is measured of them.
+    /// Looks at `cancel` before every frame.
     ///
     /// # Errors
-    /// When it was cancelled.
-    pub fn measure(request: &MetricsRequest, cancel: &AtomicBool) -> anyhow::Result<Self> {
-        evaluate(request.clone(), None, &|| cancel.load(Ordering::Relaxed)).context("cancelled")
+    /// When it was cancelled, a frame cannot be had, or attention cannot be kept.
+    pub fn measure(
+        request: &MetricsRequest,
+        frames: &mut dyn Iterator<Item = anyhow::Result<SurveyFrame>>,
+        fields: &[Field],
+        cancel: &AtomicBool,
+    ) -> anyhow::Result<Self> {
+        let mut prepared = Prepared::new(request);
+        prepared.extend(request)?;
+        for frame in frames {
+            let frame = frame?;
+            prepared.push(&frame, Prepared::read(request, &frame))?;
+            anyhow::ensure!(!cancel.load(Ordering::Relaxed), "cancelled");
+        }
+        let watch = Interrupt(&|| cancel.load(Ordering::Relaxed));
+        let evaluation = prepared.analysis.evaluate(&request.selection, &watch)?;
+        let form = prepared.analysis.form();
+        let mut report = Self::of(request, &prepared.frames, form, evaluation);
+        if let Some(beside) = &request.beside {
+            report.beside = Some(Arc::new(prepared.analysis.evaluate_beside(beside, &watch)?));
+        }
+        for &field in fields {
+            let curve = prepared
+                .analysis
+                .sensitivity(&request.selection, field, &watch)?;
+            report.curves.extend(curve.map(Arc::new));
+        }
+        Ok(report)
     }
 
-    /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting votes or the
-    /// split is quickly scored, else those of this report, until its successor is there.
+    fn of(
+        request: &MetricsRequest,
+        prepared: &[PreparedFrame],
+        form: Form,
+        evaluation: Evaluation,
+    ) -> Self {
+        let frames: Vec<FrameReport> = prepared
+            .iter()
+            .map_while(|known| {
+                let (metrics, failure) = match &known.place {
+                    Err(reason) => (None, Some(reason.clone())),
+                    Ok(number) => {
+                        // Frames beyond a partial result are not there yet.
+                        let outcome = evaluation.frames.get(*number)?;
+                        let failure = outcome.failure.as_ref().map(|e| Arc::from(e.to_string()));
+                        (outcome.metrics, failure)
+                    }
+                };
+                Some(FrameReport {
+                    episode: known.episode,
+                    step: known.step,
+                    split: known.split,
+                    metrics,
+                    source: known.source,
+                    failure,
+                })
+            })
+            .collect();
+        Self {
+            request: request.clone(),
+            source: frames.iter().find_map(|f| f.source),
+            frames: frames.into(),
+            evaluation: Arc::new(evaluation),
+            beside: None,
+            curves: Vec::new(),
+            form,
+        }
+    }
+
+    /// The vote over the tuning split, or why it chose no head.
+    pub fn selected(&self) -> Result<&Selected, &Arc<Error>> {
+        self.evaluation.selected.as_ref()
+    }
+
+    /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting again, else
+    /// those of this report, until its successor is there.
     pub fn heads_for(&self, selection: &HeadSelection) -> Vec<HeadId> {
-        let own = || {
-            self.selected
-                .as_ref()
-                .map(|s| s.heads.clone())
-                .unwrap_or_default()
-        };
-        let asked = &self.request.selection;
-        if *selection == *asked || !selection.reads_like(asked) {
+        let own = || self.evaluation.heads().to_vec();
+        if *selection == self.request.selection {
             return own();
         }
-        if selection.scores_like(asked) {
-            return self.scores.heads(selection);
+        let votes = self.evaluation.votes.as_ref();
+        let few = votes.filter(|votes| votes.heads() <= INLINE_HEADS);
+        match few.and_then(|votes| votes.select(selection)) {
+            Some(Ok(selected)) => selected.heads,
+            // What the report to come will say, too.
+            Some(Err(_)) => Vec::new(),
+            None => own(),
         }
-        if self.scoring > INLINE {
-            return own();
-        }
-        score_tuning_split(&self.request.survey, &self.prepared, selection, &|| false)
-            .heads(selection)
     }
 
     /// Frames of the tuning split that could vote.
     pub fn tuning_frames(&self) -> usize {
-        self.scores.frames.len()
+        self.evaluation.votes.as_ref().map_or(0, Votes::frames)
     }
 
-    /// The strip of one threshold.
-    pub fn sweep(&self, field: SweepField) -> Option<&Sweep> {
-        self.sweeps.iter().find(|s| s.field == field)
+    /// The curve of one threshold.
+    pub fn curve(&self, field: Field) -> Option<&Curve> {
+        self.curves.iter().find(|c| c.field == field).map(|c| &**c)
     }
 
     /// Frames as `(episode, step)`, those whose mask and reference box agree least first.
@@ -315,47 +335,28 @@ impl Report {
             .iter()
             .find(|f| (f.episode, f.step) == (episode, step))
     }
+
+    fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut next = Self {
+            request: self.request.clone(),
+            evaluation: self.evaluation.clone(),
+            beside: self.beside.clone(),
+            frames: self.frames.clone(),
+            source: self.source,
+            curves: self.curves.clone(),
+            form: self.form,
+        };
+        change(&mut next);
+        next
+    }
 }
 
-/// Scores of the tuning split; frames without maps are left out. Incomplete when interrupted.
-fn score_tuning_split(
-    survey: &Survey,
-    prepared: &Prepared,
-    selection: &HeadSelection,
-    interrupted: &(impl Fn() -> bool + Sync),
-) -> Scores {
-    let tuning = || {
-        let frames = survey
-            .frames
-            .iter()
-            .zip(&prepared.maps)
-            .zip(&prepared.truth);
-        frames
-            .filter(|((frame, _), _)| frame.split == Split::Tune)
-            .map(|((_, maps), truth)| (maps, truth.as_ref().map(|(rect, _)| rect)))
-    };
-    let mut frames: Vec<(&HeadMaps, Option<&Rect>)> = tuning()
-        .filter_map(|(maps, truth)| Some((maps.as_ref().ok()?, truth)))
-        .collect();
-    // Frames without a box do not vote, unless there is none with one: that is to be said.
-    if matches!(selection.criterion, Criterion::Boxes(_)) && frames.iter().any(|f| f.1.is_some()) {
-        frames.retain(|(_, truth)| truth.is_some());
-    }
-    let scored: Vec<grounding::Result<SampleScores>> = frames
-        .par_iter()
-        .filter(|_| !interrupted())
-        .map(|(maps, truth)| score_heads(maps, *truth, selection))
-        .collect();
-    let error = scored.iter().find_map(|s| s.as_ref().err());
-    // Where no frame has maps the first says why.
-    let unread = || tuning().find_map(|(maps, _)| maps.as_ref().err().cloned());
-    Scores {
-        error: match error {
-            Some(error) => Some(error.to_string().into()),
-            None if frames.is_empty() => unread(),
-            None => None,
-        },
-        frames: scored.into_iter().flatten().collect(),
+/// Stops when somebody says so.
+struct Interrupt<'a>(&'a (dyn Fn() -> bool + Sync));
+
+impl Watch for Interrupt<'_> {
+    fn is_cancelled(&self) -> bool {
+        (self.0)()
     }
 }
 
@@ -380,6 +381,8 @@ struct Shared {
     /// Nobody wants what is being worked on.
     abandoned: AtomicBool,
     outbox: Mutex<Option<MetricsReply>>,
+    /// How far the measuring of heads has come, while it goes on.
+    progress: Mutex<Option<Progress>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -390,6 +393,7 @@ impl Metrics {
             inbox: Latest::default(),
             abandoned: AtomicBool::new(false),
             outbox: Mutex::default(),
+            progress: Mutex::default(),
             wake: Box::new(wake),
         });
         let body = {
@@ -414,17 +418,24 @@ impl Metrics {
         }
     }
 
-    /// Whether the newest wish is not yet answered, strips not counted.
+    /// Whether the newest wish is not yet answered in full, curves not counted.
     pub fn is_behind(&self, report: Option<&Report>) -> bool {
         self.last
             .as_ref()
             .filter(|last| self.failed.as_ref() != Some(*last))
-            .is_some_and(|last| report.is_none_or(|r| r.request != *last))
+            .is_some_and(|last| {
+                report.is_none_or(|r| r.request != *last || r.evaluation.is_partial)
+            })
     }
 
-    /// Whether numbers or strips are still to come.
+    /// Whether numbers or curves are still to come.
     pub fn is_busy(&self) -> bool {
         !self.shared.inbox.is_idle() || self.shared.outbox.lock().is_some()
+    }
+
+    /// How far the measuring of heads has come, while it goes on.
+    pub fn progress(&self) -> Option<Progress> {
+        *self.shared.progress.lock()
     }
 
     /// Forgets what was asked.
@@ -454,31 +465,102 @@ impl Drop for Metrics {
 
 impl Shared {
     fn run(&self) {
+        let mut prepared: Option<Prepared> = None;
         let mut before: Option<Arc<Report>> = None;
         while let Some(request) = self.inbox.wait() {
             self.abandoned.store(false, Ordering::Relaxed);
-            let interrupted = || self.inbox.interrupts() || self.abandoned.load(Ordering::Relaxed);
-            let report = guard(|| Ok(evaluate(request.clone(), before.as_deref(), &interrupted)));
-            let report = match report {
-                Ok(None) => continue,
-                Ok(Some(report)) => Arc::new(report),
-                Err(error) => {
-                    self.deliver(request, Err(error));
-                    continue;
-                }
-            };
-            self.deliver(request.clone(), Ok(report.clone()));
-            before = Some(report.clone());
-            match guard(|| Ok(with_sweeps(&report, &interrupted))) {
-                Ok(None) => {}
-                Ok(Some(report)) => {
-                    let report = Arc::new(report);
-                    self.deliver(request, Ok(report.clone()));
-                    before = Some(report);
-                }
+            let work = guard(|| {
+                let known = prepared.take().filter(|p| request.reads_like(&p.request));
+                let prepared = prepared.insert(known.unwrap_or_else(|| Prepared::new(&request)));
+                self.answer(&request, prepared, before.as_deref())
+            });
+            *self.progress.lock() = None;
+            match work {
+                Ok(report) => before = report.or(before),
                 Err(error) => self.deliver(request, Err(error)),
             }
         }
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.inbox.interrupts() || self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Delivers the numbers, then those of the selection beside it, then the curves one by one; gives back the last report,
+    /// none when interrupted before there was one.
+    fn answer(
+        &self,
+        request: &MetricsRequest,
+        prepared: &mut Prepared,
+        before: Option<&Report>,
+    ) -> anyhow::Result<Option<Arc<Report>>> {
+        prepared
+            .extend(request)
+            .context("attention cannot be kept")?;
+        let publish = |report: Report| {
+            let report = Arc::new(report);
+            self.deliver(request.clone(), Ok(report.clone()));
+            report
+        };
+        let Prepared {
+            analysis, frames, ..
+        } = prepared;
+        let form = analysis.form();
+        let watch = Streaming {
+            shared: self,
+            publish: &|evaluation| {
+                publish(Report::of(request, frames, form, evaluation));
+            },
+        };
+        let evaluation = match analysis.evaluate(&request.selection, &watch) {
+            Err(Error::Cancelled) => return Ok(None),
+            evaluation => evaluation?,
+        };
+        let mut report = Report::of(request, frames, form, evaluation);
+        let same_frames = |b: &&Report| {
+            Arc::ptr_eq(&b.request.survey, &request.survey) && request.reads_like(&b.request)
+        };
+        if let Some(before) = before.filter(same_frames) {
+            // Curves that do not depend on what changed stay.
+            let same = |c: &&Arc<Curve>| {
+                let others = |s: &HeadSelection| c.field.set(s, 0.5);
+                others(&before.request.selection) == others(&request.selection)
+            };
+            report.curves = before.curves.iter().filter(same).cloned().collect();
+            if before.request.beside == request.beside {
+                report.beside = before.beside.clone();
+            }
+        }
+        let mut report = publish(report);
+        let interrupt = || self.is_unwanted();
+        let quiet = Interrupt(&interrupt);
+        if let (Some(beside), None) = (&request.beside, &report.beside) {
+            match analysis.evaluate_beside(beside, &quiet) {
+                Err(Error::Cancelled) => return Ok(Some(report)),
+                other => {
+                    let other = Arc::new(other?);
+                    report = publish(report.with(|r| r.beside = Some(other)));
+                }
+            }
+        }
+        if report.evaluation.tune.is_none() {
+            return Ok(Some(report));
+        }
+        let began = Instant::now();
+        for field in Field::ALL {
+            if report.curve(field).is_some() || began.elapsed() > CURVE_BUDGET {
+                continue;
+            }
+            match analysis.sensitivity(&request.selection, field, &quiet) {
+                Err(Error::Cancelled) => return Ok(Some(report)),
+                curve => {
+                    if let Some(curve) = curve? {
+                        report = publish(report.with(|r| r.curves.push(Arc::new(curve))));
+                    }
+                }
+            }
+        }
+        Ok(Some(report))
     }
 
     fn deliver(&self, request: MetricsRequest, result: anyhow::Result<Arc<Report>>) {
@@ -487,218 +569,24 @@ impl Shared {
     }
 }
 
-/// Numbers of one selection; none when interrupted.
-fn evaluate(
-    request: MetricsRequest,
-    before: Option<&Report>,
-    interrupted: &(impl Fn() -> bool + Sync),
-) -> Option<Report> {
-    let began = Instant::now();
-    let before = before.filter(|b| b.request.reads_like(&request));
-    let prepared = before.map_or_else(|| Arc::new(Prepared::new(&request)), |b| b.prepared.clone());
-    let scored = Instant::now();
-    let (scores, scoring) =
-        match before.filter(|b| b.request.selection.scores_like(&request.selection)) {
-            Some(b) => (b.scores.clone(), b.scoring),
-            None => {
-                let scores =
-                    score_tuning_split(&request.survey, &prepared, &request.selection, interrupted);
-                (Arc::new(scores), scored.elapsed())
-            }
-        };
-    if interrupted() {
-        return None;
-    }
-    let selected = scores.select(&request.selection);
-    let heads = selected
-        .as_ref()
-        .map(|s: &Selected| s.heads.clone())
-        .unwrap_or_default();
-    let mut frames = measure(
-        &request.survey,
-        &prepared,
-        &request.selection,
-        &heads,
-        None,
-        interrupted,
-    )?;
-    if let Some(error) = &scores.error {
-        // No mask for want of heads, and no heads for this reason.
-        let failures = frames.iter_mut().filter_map(|f| f.failure.as_mut());
-        failures.for_each(|failure| *failure = error.clone());
-    }
-    let mut taus: Vec<f64> = scores.frames.iter().map(|s| s.tau).collect();
-    taus.sort_unstable_by(f64::total_cmp);
-    let votes = || scores.frames.iter().map(|s| s.candidates.len());
-    // Sweeps that do not depend on what changed stay; the others are computed again.
-    let sweeps = before.map_or_else(Vec::new, |b| {
-        let same = |s: &&Sweep| {
-            s.field.set(&b.request.selection, 0.5) == s.field.set(&request.selection, 0.5)
-        };
-        b.sweeps.iter().filter(same).cloned().collect()
-    });
-    Some(Report {
-        selected,
-        candidates: votes().min().zip(votes().max()),
-        tune: split_metrics(&frames, Split::Tune),
-        held_out: split_metrics(&frames, Split::HeldOut),
-        source: frames.iter().find_map(|f| f.source),
-        tau: taus.get(taus.len() / 2).copied(),
-        sweeps,
-        frames,
-        elapsed: began.elapsed(),
-        prepared,
-        scores,
-        scoring,
-        request,
-    })
+/// Passes on what is known so far.
+struct Streaming<'a> {
+    shared: &'a Shared,
+    publish: &'a (dyn Fn(Evaluation) + Sync),
 }
 
-/// Masks and numbers of the frames of one split, or of all; none when interrupted.
-fn measure(
-    survey: &Survey,
-    prepared: &Prepared,
-    selection: &HeadSelection,
-    heads: &[HeadId],
-    split: Option<Split>,
-    interrupted: &(impl Fn() -> bool + Sync),
-) -> Option<Vec<FrameReport>> {
-    let frames = survey
-        .frames
-        .par_iter()
-        .zip(&prepared.maps)
-        .zip(&prepared.truth);
-    frames
-        .filter(|((frame, _), _)| split.is_none_or(|s| s == frame.split))
-        .map(|((frame, maps), truth)| {
-            if interrupted() {
-                return None;
-            }
-            let (gaze, failure) = match maps {
-                Ok(maps) => match gaze(maps, heads, selection) {
-                    Ok(gaze) => (Some(gaze), None),
-                    Err(error) => (
-                        Some(without_mask(maps, heads, selection)),
-                        Some(error.to_string().into()),
-                    ),
-                },
-                Err(reason) => (None, Some(reason.clone())),
-            };
-            Some(FrameReport {
-                episode: frame.episode,
-                step: frame.step,
-                split: frame.split,
-                metrics: gaze.zip(truth.as_ref()).and_then(|(gaze, (rect, _))| {
-                    let metrics = frame_metrics(&gaze, rect).ok()?;
-                    let maps = maps.as_ref().ok()?;
-                    Some(FrameMetrics {
-                        swapped: swap_metrics(maps, heads, selection, &gaze, rect),
-                        ..metrics
-                    })
-                }),
-                source: truth.map(|(_, source)| source),
-                failure,
-            })
-        })
-        .collect()
-}
-
-/// Means over one half; none without a frame that has a reference box.
-fn split_metrics(frames: &[FrameReport], split: Split) -> Option<DatasetMetrics> {
-    let measured: Vec<FrameMetrics> = frames
-        .iter()
-        .filter(|f| f.split == split)
-        .filter_map(|f| f.metrics)
-        .collect();
-    (!measured.is_empty()).then(|| dataset_metrics(&measured))
-}
-
-/// What a frame counts for when no mask can be cut: a miss, for leaving it out would reward saying nothing. The heat map
-/// still has its peak and its mass where there is one.
-fn without_mask(maps: &HeadMaps, heads: &[HeadId], selection: &HeadSelection) -> Gaze {
-    let map = heat_map(maps, heads, selection).unwrap_or_else(|_| HeatMap {
-        grid: maps.grid,
-        values: vec![0.0; maps.grid.len()],
-    });
-    let peak = map.quantised().ok().and_then(|q| q.peak());
-    Gaze {
-        mask: Mask::empty(maps.grid),
-        second: None,
-        rect: None,
-        peak,
-        map,
+impl Watch for Streaming<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.shared.is_unwanted()
     }
-}
 
-/// The report with all strips; none when interrupted, when nothing is missing, or when it would take too long.
-fn with_sweeps(report: &Report, interrupted: &(impl Fn() -> bool + Sync)) -> Option<Report> {
-    report.tune.as_ref()?;
-    let selection = &report.request.selection;
-    let missing: Vec<(SweepField, Vec<f64>)> = SweepField::ALL
-        .into_iter()
-        .filter(|field| report.sweep(*field).is_none() && field.set(selection, 0.5).is_some())
-        .map(|field| (field, field.values(&report.scores.frames)))
-        .collect();
-    let evaluations: usize = missing.iter().map(|(_, values)| values.len()).sum();
-    if evaluations == 0 || (report.elapsed + report.scoring) * evaluations as u32 > SWEEP_BUDGET {
-        return None;
+    fn progress(&self, progress: Progress) {
+        *self.shared.progress.lock() = Some(progress);
+        (self.shared.wake)();
     }
-    let survey = &report.request.survey;
-    let mut sweeps = report.sweeps.clone();
-    for (field, values) in missing {
-        let mut points = Vec::with_capacity(values.len());
-        for value in values {
-            if interrupted() {
-                return None;
-            }
-            let Some(tried) = field.set(selection, value) else {
-                continue;
-            };
-            let rescored;
-            let scores = if tried.scores_like(selection) {
-                &*report.scores
-            } else {
-                rescored = score_tuning_split(survey, &report.prepared, &tried, interrupted);
-                &rescored
-            };
-            let heads = scores.heads(&tried);
-            let frames = measure(
-                survey,
-                &report.prepared,
-                &tried,
-                &heads,
-                Some(Split::Tune),
-                interrupted,
-            )?;
-            points.extend(
-                split_metrics(&frames, Split::Tune).map(|metrics| [value, metrics.mean_iou]),
-            );
-        }
-        sweeps.push(Sweep { field, points });
-    }
-    Some(Report {
-        sweeps,
-        ..report.shallow_clone()
-    })
-}
 
-impl Report {
-    fn shallow_clone(&self) -> Self {
-        Self {
-            request: self.request.clone(),
-            selected: self.selected.clone(),
-            candidates: self.candidates,
-            frames: self.frames.clone(),
-            tune: self.tune,
-            held_out: self.held_out,
-            source: self.source,
-            tau: self.tau,
-            sweeps: Vec::new(),
-            elapsed: self.elapsed,
-            prepared: self.prepared.clone(),
-            scores: self.scores.clone(),
-            scoring: self.scoring,
-        }
+    fn partial(&self, evaluation: Evaluation) {
+        (self.publish)(evaluation);
     }
 }
 
@@ -706,8 +594,8 @@ impl Report {
 mod tests {
     use super::super::Prompt;
     use super::super::fake::{GRID, fake_capture, fake_capture_under, peak};
-    use super::super::survey::SurveyFrame;
     use super::*;
+    use grounding::{Budget, ElbowMode, MaskRule};
     use std::sync::atomic::AtomicUsize;
 
     fn survey(n: usize) -> Arc<Survey> {
@@ -743,28 +631,35 @@ mod tests {
         MetricsRequest {
             survey: survey(n),
             selection,
+            beside: None,
             view: "static".into(),
             boxes: None,
+            memory: Analysis::DEFAULT_MEMORY,
         }
+    }
+
+    fn measure(request: &MetricsRequest) -> Report {
+        let nothing_more = &mut std::iter::empty();
+        Report::measure(request, nothing_more, &[], &AtomicBool::new(false)).unwrap()
     }
 
     #[test]
     fn heads_are_chosen_on_one_half_and_both_are_measured() {
-        let report = evaluate(request(16), None, &|| false).unwrap();
-        let heads = &report.selected.as_ref().unwrap().heads;
+        let report = measure(&request(16));
+        let selected = report.selected().unwrap();
         assert_eq!(
-            *heads,
+            selected.heads,
             vec![HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }]
         );
-        assert_eq!(report.selected.as_ref().unwrap().n_samples, 8);
+        assert_eq!((selected.n_samples, report.tuning_frames()), (8, 8));
         let (tune, held_out) = (
-            report.tune.as_ref().unwrap(),
-            report.held_out.as_ref().unwrap(),
+            report.evaluation.tune.unwrap(),
+            report.evaluation.held_out.unwrap(),
         );
-        assert_eq!((tune.frames, held_out.frames), (8, 8));
+        assert_eq!((tune.metrics.frames, held_out.metrics.frames), (8, 8));
         // The mask is the one patch that the truth is, up to the single precision of a box's corners.
         assert!(
-            (tune.mean_iou - 1.0).abs() < 1e-6 && held_out.pointing == 1.0,
+            (tune.metrics.mean_iou - 1.0).abs() < 1e-6 && held_out.metrics.pointing == 1.0,
             "{:?}",
             report.frames
         );
@@ -773,8 +668,7 @@ mod tests {
 
     #[test]
     fn every_hit_has_one_under_another_instruction_beside_it() {
-        let report = evaluate(request(16), None, &|| false).unwrap();
-        let tune = report.tune.unwrap();
+        let tune = measure(&request(16)).evaluation.tune.unwrap().metrics;
         let swapped = tune.swapped.unwrap();
         assert_eq!(
             (tune.pointing, swapped.pointing, swapped.frames),
@@ -787,14 +681,14 @@ mod tests {
     fn heads_can_be_chosen_by_language_and_by_boxes() {
         let good = [HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }];
         for criterion in [
-            Criterion::InstructionChange,
-            Criterion::Boxes(grounding::BoxScore::Iou),
+            grounding::Criterion::InstructionChange,
+            grounding::Criterion::Boxes(grounding::BoxScore::Iou),
         ] {
             let mut request = request(16);
             request.selection.criterion = criterion;
             request.selection.elbow.mode = ElbowMode::None;
-            let report = evaluate(request.clone(), None, &|| false).unwrap();
-            assert_eq!(report.selected.as_ref().unwrap().heads, good, "{criterion}");
+            let report = measure(&request);
+            assert_eq!(report.selected().unwrap().heads, good, "{criterion}");
             // Without what the criterion works on it says so.
             let mut survey = (*request.survey).clone();
             for frame in &mut survey.frames {
@@ -802,8 +696,7 @@ mod tests {
                 frame.exact = vec![None];
             }
             request.survey = Arc::new(survey);
-            let report = evaluate(request, None, &|| false).unwrap();
-            let why = report.selected.unwrap_err();
+            let why = measure(&request).selected().unwrap_err().to_string();
             assert!(why.contains("choose heads by entropy"), "{why}");
         }
     }
@@ -812,18 +705,23 @@ mod tests {
     fn captures_of_another_forward_pass_are_not_passed_off() {
         let mut request = request(8);
         request.selection.forward = grounding::Forward::TowardInstruction(2.0);
-        let report = evaluate(request, None, &|| false).unwrap();
-        let why = report.selected.unwrap_err();
-        assert!(why.contains("recorded forward pass"), "{why}");
+        let report = measure(&request);
+        assert!(report.evaluation.heads().is_empty());
+        let why = |f: &FrameReport| f.failure.as_deref().unwrap_or_default().to_owned();
+        let said = report.frames.iter().map(why);
+        assert!(
+            said.into_iter()
+                .all(|why| why.contains("recorded forward pass"))
+        );
     }
 
     #[test]
     fn frames_without_a_mask_count_as_misses() {
         let mut request = request(8);
         request.selection.elbow.mode = ElbowMode::Manual(5.0);
-        let report = evaluate(request, None, &|| false).unwrap();
-        assert!(report.selected.is_err());
-        assert_eq!(report.tune.unwrap().mean_iou, 0.0);
+        let report = measure(&request);
+        assert!(report.selected().is_err());
+        assert_eq!(report.evaluation.tune.unwrap().metrics.mean_iou, 0.0);
         assert!(report.frames.iter().all(|f| f.failure.is_some()));
     }
 
@@ -832,37 +730,99 @@ mod tests {
         let mut request = request(8);
         // The captures were recorded without sinks.
         request.selection.sinks.apply = true;
-        let report = evaluate(request, None, &|| false).unwrap();
-        let why = report.selected.as_ref().unwrap_err();
+        let report = measure(&request);
+        let why = report.selected().unwrap_err().to_string();
         assert!(why.contains("sink"), "{why}");
-        assert!(
-            report
-                .frames
-                .iter()
-                .all(|f| f.failure.as_ref() == Some(why))
-        );
+        let same = |f: &FrameReport| f.failure.as_deref() == Some(&*why);
+        assert!(report.frames.iter().all(same));
     }
 
     #[test]
-    fn strips_cover_the_fields_in_use_and_stay_while_others_move() {
-        let report = evaluate(request(8), None, &|| false).unwrap();
-        assert!(report.sweeps.is_empty());
-        let report = with_sweeps(&report, &|| false).unwrap();
-        assert_eq!(report.sweeps.len(), 4);
-        let area = report.sweep(SweepField::Area).unwrap();
-        assert!(area.points[0][1] > area.points[24][1], "{:?}", area.points);
-        // Moving k keeps the strip of k and drops the others.
-        let mut moved = report.request.clone();
-        moved.selection.k = 3;
-        let next = evaluate(moved, Some(&report), &|| false).unwrap();
-        assert_eq!(
-            next.sweeps.iter().map(|s| s.field).collect::<Vec<_>>(),
-            vec![SweepField::K]
+    fn another_selection_is_measured_beside() {
+        let mut request = request(8);
+        request.beside = Some(HeadSelection {
+            k: 1,
+            ..request.selection.clone()
+        });
+        let report = measure(&request);
+        let beside = report.beside.unwrap();
+        assert_eq!(beside.heads(), &report.evaluation.heads()[..1]);
+    }
+
+    /// Waits for a report that has what is asked for.
+    fn wait(metrics: &mut Metrics, until: impl Fn(&Report) -> bool) -> Arc<Report> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(reply) = metrics.take() {
+                let report = reply.result.unwrap();
+                if until(&report) {
+                    return report;
+                }
+            }
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn curves_cover_the_fields_in_use_and_stay_while_others_move() {
+        let mut metrics = Metrics::new(|| ()).unwrap();
+        let mut request = request(8);
+        request.selection.mask = MaskRule::RegionBudget(Budget::Share(0.1));
+        let in_use: Vec<Field> = Field::ALL
+            .into_iter()
+            .filter(|field| field.get(&request.selection).is_some())
+            .collect();
+        metrics.request(request.clone());
+        let report = wait(&mut metrics, |r| r.curves.len() == in_use.len());
+        let area = report.curve(Field::Area).unwrap();
+        assert!(
+            area.points[0].mean_iou > area.points[16].mean_iou,
+            "{area:?}"
         );
-        assert!(Arc::ptr_eq(&next.scores, &report.scores));
-        // Work is given up when something newer waits.
-        assert!(evaluate(next.request.clone(), None, &|| true).is_none());
-        assert!(with_sweeps(&next, &|| true).is_none());
+        // Moving k keeps the curve of k; the others are made anew.
+        request.selection.k = 3;
+        metrics.request(request.clone());
+        let first = wait(&mut metrics, |r| r.request == request);
+        let kept: Vec<Field> = first.curves.iter().map(|c| c.field).collect();
+        assert!(
+            kept.contains(&Field::K) && !kept.contains(&Field::Area),
+            "{kept:?}"
+        );
+        let next = wait(&mut metrics, |r| r.curves.len() == in_use.len());
+        let k = |r: &Report| {
+            r.curves
+                .iter()
+                .find(|c| c.field == Field::K)
+                .cloned()
+                .unwrap()
+        };
+        assert!(Arc::ptr_eq(&k(&report), &k(&next)));
+    }
+
+    #[test]
+    fn a_survey_that_grows_is_not_measured_anew() {
+        let whole = request(16);
+        let part = MetricsRequest {
+            survey: Arc::new(Survey {
+                planned: 16,
+                passes: whole.survey.passes,
+                frames: whole.survey.frames[..8].to_vec(),
+            }),
+            ..whole.clone()
+        };
+        assert!(whole.reads_like(&part) && !part.reads_like(&whole));
+        let mut prepared = Prepared::new(&part);
+        prepared.extend(&part).unwrap();
+        prepared.analysis.evaluate(&part.selection, &()).unwrap();
+        prepared.extend(&whole).unwrap();
+        let grown = prepared.analysis.evaluate(&whole.selection, &()).unwrap();
+        let at_once = measure(&whole);
+        assert_eq!(grown.selected.unwrap(), *at_once.selected().unwrap());
+        assert_eq!(
+            format!("{:?}", grown.held_out),
+            format!("{:?}", at_once.evaluation.held_out)
+        );
     }
 
     #[test]
@@ -880,17 +840,10 @@ mod tests {
             request.selection.k = k;
             metrics.request(request.clone());
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let report = loop {
-            if let Some(reply) = metrics.take().filter(|r| r.request.selection.k == 10) {
-                break reply.result.unwrap();
-            }
-            assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        let report = wait(&mut metrics, |r| r.request.selection.k == 10);
         assert!(!metrics.is_behind(Some(&report)));
-        // Ten wishes, each with strips, would have been twenty reports.
-        assert!(wakes.load(Ordering::Relaxed) < 20);
+        // Ten wishes, each with all curves, would have been a hundred reports and more.
+        assert!(wakes.load(Ordering::Relaxed) < 50);
         request.selection.k = 1;
         assert_eq!(report.heads_for(&request.selection).len(), 1);
     }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `frames` | decodes the frame under the cursor, then its neighbours | [`CameraFrame`] |
 //! | `inspector` | owns the loaded models; captures the frame under the cursor, then the same under other prompts, then a survey of the dataset | [`Capture`], [`Survey`] |
-//! | `metrics` | evaluates the newest selection on the survey, then the strips under the sliders | [`Report`] |
+//! | `metrics` | evaluates the newest selection on the survey, then what is beside it and the curves under the sliders | [`Report`] |
 //!
 //! [`Inspector::update`] runs once per frame of the window. It compares what the state asks for with what is there, sends
 //! wishes, takes answers, and computes the [`Look`] at the frame under the cursor: from capture to mask, usually well
@@ -29,8 +29,8 @@ pub use companions::Companions;
 pub use frames::{CameraFrame, FrameState, Place};
 pub use latest::Latest;
 pub use look::{HeadsFrom, Look, LookInputs, head_name};
-pub use metrics::{FrameReport, MetricsRequest, Report, Sweep, SweepField};
-pub use survey::{Passes, SURVEY_FRAMES, Split, Survey, SurveyFrame, SurveyPlan};
+pub use metrics::{FrameReport, MetricsRequest, Report};
+pub use survey::{Passes, SURVEY_FRAMES, Survey, SurveyFrame, SurveyPlan};
 pub use truth::{Truth, TruthSource, mask_rect};
 
 use crate::capture_file::OpenCaptures;
@@ -131,6 +131,8 @@ pub struct Inspector {
     look_asked: Option<Instant>,
     survey: Option<Arc<Survey>>,
     survey_of: Option<SurveyOf>,
+    /// Frames that were asked for.
+    survey_frames: usize,
     survey_wanted: AtomicBool,
     report: Option<Arc<Report>>,
     heads: Option<HeadsMemo>,
@@ -281,6 +283,7 @@ impl Inspector {
             look_asked: None,
             survey: None,
             survey_of: None,
+            survey_frames: 0,
             survey_wanted: AtomicBool::new(false),
             report: None,
             heads: None,
@@ -492,10 +495,12 @@ impl Inspector {
         }
         if let Some(report) = reply.and_then(|reply| reply.result.ok()) {
             let queue = report.by_disagreement();
-            if self
-                .report
-                .as_ref()
-                .is_none_or(|before| before.by_disagreement() != queue)
+            // A part of the frames would only make the list jump.
+            if !report.evaluation.is_partial
+                && self
+                    .report
+                    .as_ref()
+                    .is_none_or(|before| before.by_disagreement() != queue)
             {
                 commands.push(Command::SetQueue(queue));
             }
@@ -549,9 +554,10 @@ impl Inspector {
             (Some(before), Some(of)) => before.serves(of),
             (before, of) => before.is_none() && of.is_none(),
         };
-        if serves && !again {
+        if serves && !again && self.survey_frames == state.sample.frames {
             return;
         }
+        self.survey_frames = state.sample.frames;
         let Some(workers) = &mut self.workers else {
             return;
         };
@@ -564,14 +570,14 @@ impl Inspector {
             }) => workers.captures.survey(Some(SurveyRequest {
                 checkpoint: checkpoint.clone(),
                 dataset: dataset.clone(),
-                frames: SURVEY_FRAMES,
+                frames: state.sample.frames,
                 passes: *passes,
                 job: self.jobs.start("Measuring the dataset", true),
             })),
             Some(SurveyOf::File(captures, dataset)) => {
                 workers.captures.survey(None);
                 let info = dataset.as_ref().map(|d| d.info());
-                let survey = Survey::of_file(captures, info, SURVEY_FRAMES);
+                let survey = Survey::of_file(captures, info, state.sample.frames);
                 // Without a frame there is nothing to choose heads on but the shown one.
                 self.survey = Some(Arc::new(survey)).filter(|s| !s.frames.is_empty());
             }
@@ -879,7 +885,9 @@ impl Inspector {
         workers.metrics.request(MetricsRequest {
             survey: survey.clone(),
             selection: state.settings.selection.clone(),
+            beside: state.settings.beside.as_deref().cloned(),
             view,
+            memory: state.sample.memory(),
             boxes: state
                 .dataset
                 .as_ref()
@@ -991,8 +999,8 @@ mod tests {
     #[test]
     fn the_disagreement_queue_is_sent_once() {
         let mut bench = Bench::captures();
-        bench.update_until("strips", |b| {
-            b.inspector.report().is_some_and(|r| !r.sweeps.is_empty())
+        bench.update_until("all curves", |b| {
+            b.inspector.report().is_some() && !b.inspector.is_busy(&b.state)
         });
         for _ in 0..20 {
             bench.update();

@@ -1,7 +1,7 @@
 //! The pseudo-gaze mask against what it should cover: detector boxes and, where there is one, exact ground truth.
 
 use egui::{Align, Color32, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
-use grounding::{FrameMetrics, Rect as Area, frame_metrics};
+use grounding::{FrameMetrics, Rect as Area, Split, frame_metrics};
 
 use super::attention::no_look_ui;
 use super::trajectory::{inspected_frame, inspected_size, tile};
@@ -9,7 +9,7 @@ use super::tuning::{Table, hit_text};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
 use crate::icons::Icon;
-use crate::inspector::{FrameReport, Look, Split, TruthSource};
+use crate::inspector::{FrameReport, Look, TruthSource};
 use crate::paint::{Layers, Scene, legend_ui};
 use crate::theme::{self, SPACE};
 use crate::widgets::{command_button, command_icon};
@@ -518,7 +518,7 @@ mod tests {
     fn a_row_of_the_queue_opens_its_frame() {
         let mut bench = Bench::captures();
         bench.update_until("a report", |b| {
-            b.inspector.report().is_some_and(|r| !r.sweeps.is_empty())
+            b.inspector.report().is_some_and(|r| !r.curves.is_empty())
         });
         bench.state.queue = bench.inspector.report().unwrap().by_disagreement();
         let first = bench.state.queue[0];
@@ -542,7 +542,7 @@ mod tests {
     fn nothing_is_sent_by_drawing_alone() {
         let mut bench = Bench::dataset();
         bench.update_until("strips", |b| {
-            b.inspector.report().is_some_and(|r| !r.sweeps.is_empty())
+            b.inspector.report().is_some_and(|r| !r.curves.is_empty())
         });
         // Values that do not survive a conversion to percent and back must not be touched by their sliders.
         bench.state.settings.overlay.opacity = 0.57;

@@ -523,7 +523,7 @@ fn facts_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look, scales: &Scales
             .map_or_else(|| "–".to_owned(), |rank| (rank + 1).to_string());
         fact(ui, "Rank on this frame", rank);
     }
-    if let Some(Ok(selected)) = context.inspector.report().map(|r| &r.selected) {
+    if let Some(Ok(selected)) = context.inspector.report().map(|r| r.selected()) {
         fact(
             ui,
             "Votes of tuning frames",

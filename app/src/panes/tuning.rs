@@ -7,7 +7,7 @@ use egui::{
 use grounding::{
     Aggregate, BaseMask, BottomRow, Budget, Connectivity, DatasetMetrics, ElbowMode, ElbowPool,
     EntropyTotal, EntropyWeight, Floor, FrequencyTie, HeadId, HeadSelection, MaskRule, NoComponent,
-    PRESETS, QuerySelector, SinkRule, SumSource, Tie,
+    PRESETS, QuerySelector, SinkRule, Split, SumSource, Tie,
 };
 use std::ops::RangeInclusive;
 
@@ -15,10 +15,11 @@ use super::attention::{query_name, selector_of};
 use super::{Pane, PaneContext, PaneKind};
 use crate::command::Command;
 use crate::ground;
-use crate::inspector::{Look, LookState, Report, Split, SweepField};
+use crate::inspector::{Look, LookState, Report};
 use crate::paint::format_value;
 use crate::theme::{self, SPACE};
 use crate::widgets::{command_button, empty_state, section};
+use grounding::analysis::Field;
 
 /// Width of the names left of the controls, in points.
 const NAME: f32 = 33.0 * SPACE;
@@ -213,9 +214,10 @@ fn numbers_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
         tokens.text
     };
     for (split, metrics) in [
-        (Split::Tune, report.and_then(|r| r.tune)),
-        (Split::HeldOut, report.and_then(|r| r.held_out)),
+        (Split::Tune, report.and_then(|r| r.evaluation.tune)),
+        (Split::HeldOut, report.and_then(|r| r.evaluation.held_out)),
     ] {
+        let metrics = metrics.map(|summary| summary.metrics);
         let audit = audit_text(context, split, metrics.as_ref());
         let cells = match metrics {
             Some(m) => {
@@ -319,7 +321,14 @@ fn status_ui(ui: &mut Ui, context: &mut PaneContext<'_>) {
             tokens.text_weak,
         );
     }
-    let candidates = inspector.report().and_then(|r| r.candidates);
+    let candidates = inspector.report().and_then(|r| {
+        let counts = r.evaluation.candidates();
+        counts
+            .keys()
+            .copied()
+            .min()
+            .zip(counts.keys().copied().max())
+    });
     ui.horizontal(|ui| {
         if let Some((fewest, most)) = candidates {
             let text = if fewest == most {
@@ -432,7 +441,7 @@ impl Form<'_> {
             .look
             .and_then(|l| l.scores.as_deref().ok())
             .map(|scores| scores.tau);
-        let typical = self.report.and_then(|r| r.tau).or(found);
+        let typical = self.report.and_then(|r| r.evaluation.tau).or(found);
         let manual = matches!(s.elbow.mode, ElbowMode::Manual(_));
         let mode_name = match s.elbow.mode {
             ElbowMode::Value => "Elbow of the sums",
@@ -482,7 +491,7 @@ impl Form<'_> {
             decimals: 3,
             unit: "",
         }
-        .show(ui, &mut tau, Some((self.report, SweepField::Tau)));
+        .show(ui, &mut tau, Some((self.report, Field::Tau)));
         if tau != before {
             s.elbow.mode = ElbowMode::Manual(tau);
         }
@@ -755,7 +764,7 @@ impl Form<'_> {
             decimals: 0,
             unit: "",
         }
-        .integer(ui, &mut s.k, Some((self.report, SweepField::K)));
+        .integer(ui, &mut s.k, Some((self.report, Field::K)));
         Row {
             name: "Candidates",
             help: "Lowest-entropy heads that each frame votes for; the paper uses 10, its code 5",
@@ -890,7 +899,7 @@ impl Form<'_> {
         .show(
             ui,
             &mut s.smoothing.sigma,
-            Some((self.report, SweepField::Sigma)),
+            Some((self.report, Field::Sigma)),
         );
         Row {
             name: "Cut off at",
@@ -1013,7 +1022,7 @@ impl Form<'_> {
                     decimals: 0,
                     unit: " %",
                 }
-                .share(ui, share, Some((self.report, SweepField::Area)));
+                .share(ui, share, Some((self.report, Field::Area)));
             }
             Budget::Patches(n) => Row {
                 name: "Area",
@@ -1180,7 +1189,7 @@ struct Row<'a> {
 impl Row<'_> {
     /// Shows the row, with a strip of IoU against the value where there is one. A value out of the slider's range, from a
     /// file, stays what it is until it is moved.
-    fn show(&self, ui: &mut Ui, value: &mut f64, strip: Option<(Option<&Report>, SweepField)>) {
+    fn show(&self, ui: &mut Ui, value: &mut f64, strip: Option<(Option<&Report>, Field)>) {
         self.show_scaled(ui, value, strip, 1.0);
     }
 
@@ -1189,7 +1198,7 @@ impl Row<'_> {
         &self,
         ui: &mut Ui,
         value: &mut f64,
-        strip: Option<(Option<&Report>, SweepField)>,
+        strip: Option<(Option<&Report>, Field)>,
         scale: f64,
     ) {
         let rail = ui
@@ -1225,7 +1234,7 @@ impl Row<'_> {
     }
 
     /// A share from 0 to 1, shown in percent. Not touched unless it is moved: percent and back is not always the same.
-    fn share(&self, ui: &mut Ui, share: &mut f64, strip: Option<(Option<&Report>, SweepField)>) {
+    fn share(&self, ui: &mut Ui, share: &mut f64, strip: Option<(Option<&Report>, Field)>) {
         let shown = *share * 100.0;
         let mut percent = shown;
         self.show_scaled(ui, &mut percent, strip, 100.0);
@@ -1234,12 +1243,7 @@ impl Row<'_> {
         }
     }
 
-    fn integer(
-        &self,
-        ui: &mut Ui,
-        value: &mut usize,
-        strip: Option<(Option<&Report>, SweepField)>,
-    ) {
+    fn integer(&self, ui: &mut Ui, value: &mut usize, strip: Option<(Option<&Report>, Field)>) {
         let mut number = *value as f64;
         self.show(ui, &mut number, strip);
         *value = number.round().max(0.0) as usize;
@@ -1252,24 +1256,24 @@ fn strip_ui(
     ui: &mut Ui,
     rail: Rect,
     report: Option<&Report>,
-    field: SweepField,
+    field: Field,
     value: f64,
     range: &RangeInclusive<f64>,
     scale: f64,
 ) {
     let (row, response) = ui.allocate_exact_size(vec2(ui.available_width(), STRIP), Sense::hover());
-    let Some(sweep) = report
-        .and_then(|r| r.sweep(field))
-        .filter(|s| s.points.len() > 1)
+    let Some(curve) = report
+        .and_then(|r| r.curve(field))
+        .filter(|c| c.points.len() > 1)
     else {
         return;
     };
+    let points: Vec<[f64; 2]> = curve.points.iter().map(|p| [p.value, p.mean_iou]).collect();
     let tokens = theme::tokens(ui);
     // The rail ends half a handle before the slider's rectangle does.
     let inset = ui.spacing().interact_size.y / 2.5;
     let area = Rect::from_x_y_ranges(rail.x_range().shrink(inset), row.y_range().shrink(2.0));
-    let best = sweep
-        .points
+    let best = points
         .iter()
         .fold([0.0, 0.0], |best, p| if p[1] > best[1] { *p } else { best });
     let x = |v: f64| {
@@ -1278,8 +1282,7 @@ fn strip_ui(
     };
     let y = |iou: f64| area.bottom() - area.height() * (iou / best[1].max(1e-9)) as f32;
     let painter = ui.painter().with_clip_rect(ui.clip_rect().intersect(row));
-    let line: Vec<egui::Pos2> = sweep
-        .points
+    let line: Vec<egui::Pos2> = points
         .iter()
         .filter(|p| (p[0] * scale) <= range.end() + 1e-9)
         .map(|p| egui::pos2(x(p[0]), y(p[1])))

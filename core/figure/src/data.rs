@@ -207,7 +207,12 @@ impl Provenance {
                     arm.heads_from
                 ));
             }
-            text.push_str(&format!(", selection {}", arm.selection_id));
+            // The token is said above.
+            let thresholds = HeadSelection {
+                query: Default::default(),
+                ..arm.selection.clone()
+            };
+            text.push_str(&format!(", selection {thresholds} ({})", arm.selection_id));
             parts.push(text);
         }
         if !self.datasets.is_empty() {

@@ -10,7 +10,7 @@ use episode::{Region, SharedDataset, is_specification};
 use grounding::attncap::CaptureFile;
 use grounding::{
     Aggregate, Capture, Error as GroundingError, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
-    QuerySelector, Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
+    Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -677,8 +677,14 @@ impl Composer<'_> {
 
     /// The mask of a map; empty where the map shows no region, which is a miss and not an error.
     fn gaze(&self, map: &HeatMap, selection: &HeadSelection) -> Result<Gaze> {
-        Gaze::from_map_or_empty(map.clone(), &selection.mask, selection.dilate)
-            .map_err(|e| self.bad(e))
+        match Gaze::from_map_or_why(map.clone(), &selection.mask, selection.dilate) {
+            Ok((_, Some(why)))
+                if !matches!(why, GroundingError::EmptyMap | GroundingError::FlatMap) =>
+            {
+                Err(self.bad(why))
+            }
+            gaze => gaze.map(|(gaze, _)| gaze).map_err(|e| self.bad(e)),
+        }
     }
 
     fn numbers(&self, look: &ResolvedLook, gaze: &Gaze) -> Result<Option<CellNumbers>> {
@@ -854,7 +860,7 @@ fn provenance(
                     capture.model_id.clone()
                 },
                 source: sources.into_iter().collect::<Vec<_>>().join(", "),
-                query: query_name(&arm.selection.query),
+                query: arm.selection.query.to_string(),
                 heads: ids.iter().map(named).collect(),
                 heads_from: from.clone(),
                 selection_id: selection_id(&arm.selection),
@@ -879,15 +885,6 @@ fn provenance(
             .collect(),
         reference,
         gazelab: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-fn query_name(query: &QuerySelector) -> String {
-    match query {
-        QuerySelector::ReadOut => "read-out".to_owned(),
-        QuerySelector::Last => "last token".to_owned(),
-        QuerySelector::Token(token) => format!("“{token}”"),
-        QuerySelector::Index(index) => format!("row {index}"),
     }
 }
 

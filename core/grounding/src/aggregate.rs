@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::maps::{sum, sum64};
+use crate::maps::sum;
 use crate::mask::Quantised;
 use crate::score::remove_sinks;
 use crate::selection::{Aggregate, HeadSelection, Smoothing};
@@ -115,27 +115,57 @@ fn sum_of_heads(
     if heads.is_empty() {
         return Err(Error::NoHeads);
     }
-    let sinks = maps.filtered_patches(selection)?;
-    let gaussian = Gaussian::new(maps.grid, selection.smoothing);
+    let selection = HeadSelection {
+        aggregate: Aggregate::Selected { normalise },
+        ..selection.clone()
+    };
+    let smoother = HeadSmoother::new(maps, &selection)?;
     let mut total = vec![0.0; maps.grid.len()];
-    let mut map = vec![0.0; maps.grid.len()];
     for &head in heads {
-        let weights = maps.get(head)?;
-        widen(&mut map, weights);
-        if let Some(sinks) = &sinks {
-            remove_sinks(&mut map, sinks, selection.sinks.renormalise, sum(weights));
-        }
-        if normalise {
-            let sum = sum64(&map);
-            if sum <= 0.0 {
-                continue;
-            }
-            map.iter_mut().for_each(|a| *a /= sum);
-        }
-        gaussian.apply(&mut map);
-        add(&mut total, &map);
+        add(&mut total, &smoother.apply(maps.get(head)?));
     }
     Ok(total)
+}
+
+/// What happens to the map of one head before heads are added up: sinks, normalisation, smoothing.
+pub(crate) struct HeadSmoother {
+    sinks: Option<Vec<bool>>,
+    renormalise: bool,
+    normalise: bool,
+    gaussian: Gaussian,
+}
+
+impl HeadSmoother {
+    /// For the heads of one frame; its weights are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for options out of range, [`Error::NoSinks`] when sinks are to be filtered and none are known.
+    pub(crate) fn new(maps: &HeadMaps, selection: &HeadSelection) -> Result<Self> {
+        selection.smoothing.validate()?;
+        Ok(Self {
+            sinks: maps.filtered_patches(selection)?,
+            renormalise: selection.sinks.renormalise,
+            normalise: matches!(selection.aggregate, Aggregate::Selected { normalise: true }),
+            gaussian: Gaussian::new(maps.grid, selection.smoothing),
+        })
+    }
+
+    /// The smoothed map of one head `[P]`; zeros for a head without attention that is to be normalised.
+    pub(crate) fn apply(&self, weights: &[f32]) -> Vec<f64> {
+        let mut map: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
+        if let Some(sinks) = &self.sinks {
+            remove_sinks(&mut map, sinks, self.renormalise, sum(weights));
+        }
+        if self.normalise {
+            let total = sum(&map);
+            if total <= 0.0 {
+                return vec![0.0; map.len()];
+            }
+            map.iter_mut().for_each(|a| *a /= total);
+        }
+        self.gaussian.apply(&mut map);
+        map
+    }
 }
 
 /// One layer relative to the same under a generic prompt.

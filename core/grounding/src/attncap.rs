@@ -1,6 +1,7 @@
 //! Attention captures as files: `attncap/1`, a safetensors layout that any PyTorch model can be made to write.
 //!
-//! One file holds one model and one set of cameras, and any number of steps. Per step, under a prefix `s00000/`,
+//! One file holds one model and one set of cameras, and any number of steps, which agree in their layers, heads and patch
+//! grids. Per step, under a prefix `s00000/`,
 //! `s00001/`, … in the order of the list `steps` in the metadata:
 //!
 //! | tensor | type, shape | meaning |
@@ -25,19 +26,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::capture::Form;
 use crate::{
     Capture, CaptureParts, Detection, Error, Key, Query, Rect, Result, Sinks, TokenRole, View,
 };
 
 /// What `format` in the metadata says.
 pub const FORMAT: &str = "attncap/1";
+
+/// Name of the attention weights, the tensor whose shape all others have to fit.
+const ATTN: &str = "lm.attn";
 
 /// Longest header that is parsed. A long episode with the text of all its tokens needs some megabytes.
 const MAX_HEADER: u64 = 64 << 20;
@@ -89,7 +94,7 @@ fn read_header(file: &mut fs::File, len: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Fills `bytes` from `offset`; several threads may do so at once.
-fn read_exact_at(file: &fs::File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &fs::File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
         std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
@@ -113,8 +118,9 @@ fn read_exact_at(file: &fs::File, bytes: &mut [u8], offset: u64) -> io::Result<(
 /// Reads all captures of a file, one per step.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::File`] when it is not a capture or a tensor is missing or of the
-/// wrong shape, [`Error::Step`] when its contents make no [`Capture`]. All name the file.
+/// [`Error::Io`] when it cannot be read, [`Error::File`] when it is not a capture or a tensor is missing, of the wrong
+/// shape or unlike that of the first step, [`Error::Step`] when its contents make no [`Capture`]. All name the file, and
+/// the tensor with the prefix of its step.
 pub fn read(path: &Path) -> Result<Vec<Capture>> {
     let file = CaptureFile::open(path)?;
     (0..file.len()).map(|index| file.capture(index)).collect()
@@ -133,6 +139,8 @@ pub struct CaptureFile {
     /// Prefix and environment step, in order.
     steps: Vec<(String, u64)>,
     header: Header,
+    /// Layers, heads and grids of the first step, once they were needed.
+    form: OnceLock<Form>,
 }
 
 /// Metadata that were understood.
@@ -172,7 +180,7 @@ impl CaptureFile {
         let data_start = 8 + header.len() as u64;
         let tensors: Metadata = serde_json::from_slice(&header)
             .map_err(|e| file_error(format!("not a whole safetensors file ({e})")))?;
-        if data_start + tensors.data_len() as u64 != len {
+        if data_start.checked_add(tensors.data_len() as u64) != Some(len) {
             return Err(file_error(format!(
                 "not a whole safetensors file ({} bytes of tensors are announced, {} are there)",
                 tensors.data_len(),
@@ -227,6 +235,7 @@ impl CaptureFile {
             tensors,
             steps,
             header,
+            form: OnceLock::new(),
         })
     }
 
@@ -253,97 +262,67 @@ impl CaptureFile {
     /// Reads one capture.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Step`], as [`read`].
+    /// As [`read`]; also when it differs from the first one in its layers, heads or grids.
     pub fn capture(&self, index: usize) -> Result<Capture> {
         let Some((prefix, step)) = self.steps.get(index) else {
             return Err(self.error(format!("no capture {index} among {}", self.len())));
         };
-        let tensors = StepTensors { file: self, prefix };
+        let tensors = StepTensors::of(self, prefix)?;
+        let [.., n_keys] = tensors.shape;
         let header = &self.header;
         let own = |special: &HashMap<String, String>, common: &String| {
             special.get(prefix).unwrap_or(common).clone()
         };
-
-        let (shape, attn) = tensors
-            .floats("lm.attn")?
-            .ok_or_else(|| tensors.missing("lm.attn"))?;
-        let &[n_layers, n_heads, n_queries, n_keys] = shape else {
-            return Err(tensors.wrong_shape("lm.attn", shape));
-        };
-        let role = |number: u8| {
-            TokenRole::from_u8(number)
-                .ok_or_else(|| self.error(format!("`{prefix}/` has a token of role {number}")))
-        };
-        let roles = tensors
-            .bytes("token_role", n_keys)?
-            .ok_or_else(|| tensors.missing("token_role"))?;
-        let views = tensors.required_ints("key_view", n_keys)?;
-        let rects = tensors
-            .rects("key_box", n_keys)?
-            .ok_or_else(|| tensors.missing("key_box"))?;
-        let mut tokens = tensors.texts("tokens", &header.tokens, n_keys)?;
-        tokens.resize(n_keys, String::new());
-        let keys: Vec<Key> = tokens
-            .into_iter()
-            .zip(roles)
-            .zip(views)
-            .zip(rects)
-            .map(|(((token, number), view), rect)| {
-                Ok(Key {
-                    token,
-                    role: role(number)?,
-                    view: usize::try_from(view).ok(),
-                    rect,
-                })
-            })
-            .collect::<Result<_>>()?;
-
-        let positions = tensors.required_ints("lm.query_index", n_queries)?;
-        let query_roles = tensors.bytes("query_role", n_queries)?;
-        let query_tokens = tensors.texts("query_tokens", &header.query_tokens, n_queries)?;
-        let queries: Vec<Query> = positions
-            .into_iter()
-            .enumerate()
-            .map(|(i, position)| {
-                let position = usize::try_from(position).map_err(|_| {
-                    self.error(format!("`{prefix}/lm.query_index` holds {position}"))
-                })?;
-                let key = keys.get(position);
-                Ok(Query {
-                    position,
-                    token: query_tokens
-                        .get(i)
-                        .or(key.map(|k| &k.token))
-                        .cloned()
-                        .unwrap_or_default(),
-                    role: match &query_roles {
-                        Some(roles) => role(roles[i])?,
-                        None => key.map(|k| k.role).unwrap_or_default(),
-                    },
-                })
-            })
-            .collect::<Result<_>>()?;
-
+        let keys = tensors.keys()?;
+        let queries = tensors.queries(&keys)?;
         let parts = CaptureParts {
             model_id: header.model_id.clone(),
             source: own(&header.sources, &header.source),
             instruction: own(&header.instructions, &header.instruction),
             step: *step,
-            layers: tensors.numbers("lm.layers", n_layers)?,
-            heads: tensors.numbers("lm.heads", n_heads)?,
+            layers: tensors.layers()?,
+            heads: tensors.heads()?,
             views: header.views.clone(),
             queries,
-            keys,
-            attn,
             boxes: tensors.detections()?,
-            action: tensors.floats("action")?.map(|(_, action)| action),
+            action: tensors.action()?,
             sinks: tensors.sinks(n_keys)?,
+            // Last, for it is large, and everything else fits by now.
+            attn: tensors
+                .floats(ATTN)?
+                .ok_or_else(|| tensors.missing(ATTN))?
+                .1,
+            keys,
         };
-        Capture::new(parts).map_err(|source| Error::Step {
-            step: prefix.clone(),
+        let capture = Capture::checked(parts).map_err(|fault| Error::Step {
+            place: format!("tensor `{prefix}/{}`{}", fault.tensor, fault.at),
+            reason: Box::new(fault.error),
             path: self.path.to_path_buf(),
-            source: Box::new(source),
-        })
+        })?;
+        self.check_form(index, prefix, &capture)?;
+        Ok(capture)
+    }
+
+    /// Refuses a frame that is not like the first one: heads of different layers would vote for each other.
+    fn check_form(&self, index: usize, prefix: &str, capture: &Capture) -> Result<()> {
+        let (Some((first, _)), true) = (self.steps.first(), self.len() > 1) else {
+            return Ok(());
+        };
+        let form = capture.form();
+        let known = match self.form.get() {
+            Some(known) => known,
+            None if index == 0 => self.form.get_or_init(|| form.clone()),
+            None => {
+                let found = StepTensors::of(self, first)?.form()?;
+                self.form.get_or_init(|| found)
+            }
+        };
+        match form.difference(known, &self.header.views) {
+            Some((tensor, difference)) => Err(self.error(format!(
+                "tensor `{prefix}/{tensor}` gives {difference} as in `{first}`; one file is for one model and one set of cameras"
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn error(&self, reason: String) -> Error {
@@ -369,22 +348,27 @@ fn parse<T: DeserializeOwned>(
 fn steps(tensors: &Metadata, listed: Option<Vec<u64>>) -> Result<Vec<(String, u64)>, String> {
     let names = tensors.offset_keys();
     let number = |prefix: &str| {
-        prefix
-            .strip_prefix('s')
-            .and_then(|digits| digits.parse::<u64>().ok())
+        let digits = prefix.strip_prefix('s')?;
+        let digits = digits
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then_some(digits)?;
+        digits.parse::<u64>().ok()
     };
     let prefixes: BTreeSet<(u64, &str)> = names
         .iter()
         .filter_map(|name| name.split_once('/'))
         .filter_map(|(prefix, _)| Some((number(prefix)?, prefix)))
         .collect();
-    if prefixes.is_empty() {
-        return Err("a capture without a step".into());
-    }
+    let (Some((_, first)), Some((_, last))) = (prefixes.first(), prefixes.last()) else {
+        return Err(format!(
+            "the capture holds no frame: there is no tensor `s00000/{ATTN}`"
+        ));
+    };
     let steps = listed.unwrap_or_else(|| prefixes.iter().map(|&(number, _)| number).collect());
     if steps.len() != prefixes.len() {
         return Err(format!(
-            "{} steps are listed and {} are there",
+            "the metadata entry `steps` lists {} frames, and there are tensors of {}, `{first}/` to `{last}/`",
             steps.len(),
             prefixes.len()
         ));
@@ -399,29 +383,82 @@ fn steps(tensors: &Metadata, listed: Option<Vec<u64>>) -> Result<Vec<(String, u6
 /// Shape and values of a tensor.
 type Shaped<'a, T> = (&'a [usize], T);
 
-/// Tensors of one step.
+/// Tensors of one step. The shape of each is looked at before its values are read, so that nothing is allocated for a
+/// tensor that does not fit.
 struct StepTensors<'a> {
     file: &'a CaptureFile,
     prefix: &'a str,
+    /// Layers, heads, queries and keys.
+    shape: [usize; 4],
 }
 
 impl<'a> StepTensors<'a> {
-    fn missing(&self, name: &str) -> Error {
-        self.file
-            .error(format!("there is no tensor `{}/{name}`", self.prefix))
+    /// The tensors of a step that has attention weights.
+    fn of(file: &'a CaptureFile, prefix: &'a str) -> Result<Self> {
+        let mut tensors = Self {
+            file,
+            prefix,
+            shape: [0; 4],
+        };
+        let info = tensors.info(ATTN).ok_or_else(|| tensors.missing(ATTN))?;
+        let &[layers, heads, queries, keys] = &info.shape[..] else {
+            return Err(tensors.wrong(
+                ATTN,
+                "has",
+                &format!(
+                    "the shape {:?} instead of [layers, heads, queries, keys]",
+                    info.shape
+                ),
+            ));
+        };
+        tensors.shape = [layers, heads, queries, keys];
+        let names = ["layers", "heads", "queries", "keys"];
+        for (what, n) in names.into_iter().zip(tensors.shape) {
+            if n == 0 {
+                return Err(tensors.wrong(
+                    ATTN,
+                    "holds",
+                    &format!("no {what}: its shape is {:?}", info.shape),
+                ));
+            }
+        }
+        Ok(tensors)
     }
 
-    fn wrong_shape(&self, name: &str, shape: &[usize]) -> Error {
-        self.file.error(format!(
-            "tensor `{}/{name}` has the wrong shape {shape:?}",
-            self.prefix
-        ))
+    fn missing(&self, name: &str) -> Error {
+        let prefix = self.prefix;
+        self.file
+            .error(format!("there is no tensor `{prefix}/{name}`"))
+    }
+
+    fn wrong(&self, name: &str, verb: &str, what: &str) -> Error {
+        let prefix = self.prefix;
+        self.file
+            .error(format!("tensor `{prefix}/{name}` {verb} {what}"))
     }
 
     /// Description of a tensor. Its place was checked against the length of the file.
     fn info(&self, name: &str) -> Option<&'a TensorInfo> {
         let tensors = &self.file.tensors;
         tensors.info(&format!("{}/{name}", self.prefix))
+    }
+
+    /// Description of a tensor that must have this shape to fit another one.
+    fn fitting(&self, name: &str, shape: &[usize], other: &str) -> Result<Option<&'a TensorInfo>> {
+        match self.info(name) {
+            Some(info) if info.shape != shape => {
+                let other_shape = self.info(other).map_or(&[][..], |info| &info.shape);
+                Err(self.wrong(
+                    name,
+                    "has",
+                    &format!(
+                        "the shape {:?} instead of {shape:?}, for `{other}` has {other_shape:?}",
+                        info.shape
+                    ),
+                ))
+            }
+            info => Ok(info),
+        }
     }
 
     /// The numbers of a tensor, of `N` bytes each, piece by piece: a buffer as large as the tensor would cost more time
@@ -447,83 +484,147 @@ impl<'a> StepTensors<'a> {
         Ok(numbers)
     }
 
-    /// Shape and numbers of one of the tensors whose type is fixed.
+    /// Numbers of a tensor whose type is fixed.
     fn typed<const N: usize, T>(
         &self,
         name: &str,
+        info: &TensorInfo,
         dtype: Dtype,
         number: impl Fn([u8; N]) -> T,
-    ) -> Result<Option<Shaped<'a, Vec<T>>>> {
+    ) -> Result<Vec<T>> {
+        if info.dtype != dtype {
+            return Err(self.wrong(
+                name,
+                "holds",
+                &format!("{:?} instead of {dtype:?}", info.dtype),
+            ));
+        }
+        self.read(info, number)
+    }
+
+    /// Shape and numbers of a tensor of f16 or f32.
+    fn floats(&self, name: &str) -> Result<Option<Shaped<'a, Vec<f32>>>> {
         let Some(info) = self.info(name) else {
             return Ok(None);
         };
-        if info.dtype != dtype {
-            return Err(self.file.error(format!(
-                "tensor `{}/{name}` holds {:?}, not {dtype:?}",
-                self.prefix, info.dtype
-            )));
-        }
-        Ok(Some((&info.shape, self.read(info, number)?)))
-    }
-
-    fn floats(&self, name: &str) -> Result<Option<Shaped<'a, Vec<f32>>>> {
-        match self.info(name) {
-            Some(info) if info.dtype == Dtype::F16 => {
-                let numbers = self.read(info, |b| f16::from_le_bytes(b).to_f32())?;
-                Ok(Some((&info.shape, numbers)))
+        let numbers = match info.dtype {
+            Dtype::F16 => self.read(info, |b| f16::from_le_bytes(b).to_f32())?,
+            Dtype::F32 => self.read(info, f32::from_le_bytes)?,
+            other => {
+                return Err(self.wrong(name, "holds", &format!("{other:?} instead of F16 or F32")));
             }
-            _ => self.typed(name, Dtype::F32, f32::from_le_bytes),
-        }
+        };
+        Ok(Some((&info.shape, numbers)))
     }
 
+    /// One byte for each of the keys or queries.
     fn bytes(&self, name: &str, len: usize) -> Result<Option<Vec<u8>>> {
-        self.list(name, len, self.typed(name, Dtype::U8, u8::from_le_bytes)?)
+        let info = self.fitting(name, &[len], ATTN)?;
+        info.map(|info| self.typed(name, info, Dtype::U8, u8::from_le_bytes))
+            .transpose()
     }
 
-    fn ints(&self, name: &str, len: usize) -> Result<Option<Vec<i32>>> {
-        self.list(name, len, self.typed(name, Dtype::I32, i32::from_le_bytes)?)
-    }
-
-    /// A tensor of one dimension and this length.
-    fn list<T>(
-        &self,
-        name: &str,
-        len: usize,
-        found: Option<Shaped<'a, Vec<T>>>,
-    ) -> Result<Option<Vec<T>>> {
-        match found {
-            Some((shape, _)) if shape != [len] => Err(self.wrong_shape(name, shape)),
-            found => Ok(found.map(|(_, numbers)| numbers)),
-        }
-    }
-
-    fn required_ints(&self, name: &str, len: usize) -> Result<Vec<i32>> {
-        self.ints(name, len)?.ok_or_else(|| self.missing(name))
+    fn required_ints(&self, name: &str, len: usize, other: &str) -> Result<Vec<i32>> {
+        let info = self.fitting(name, &[len], other)?;
+        let info = info.ok_or_else(|| self.missing(name))?;
+        self.typed(name, info, Dtype::I32, i32::from_le_bytes)
     }
 
     /// Numbers from 0 up.
-    fn numbers(&self, name: &str, len: usize) -> Result<Vec<u32>> {
-        let ints = self.required_ints(name, len)?;
-        let positive = ints
-            .into_iter()
-            .map(|n| u32::try_from(n).ok())
-            .collect::<Option<_>>();
-        positive.ok_or_else(|| {
-            self.file.error(format!(
-                "tensor `{}/{name}` holds a negative number",
-                self.prefix
-            ))
+    fn numbers(&self, name: &str, len: usize, other: &str) -> Result<Vec<u32>> {
+        let ints = self.required_ints(name, len, other)?;
+        let positive = |(i, n): (usize, i32)| {
+            u32::try_from(n).map_err(|_| {
+                self.wrong(
+                    name,
+                    "holds",
+                    &format!("{n} at index {i}, numbers from 0 up are needed"),
+                )
+            })
+        };
+        ints.into_iter().enumerate().map(positive).collect()
+    }
+
+    fn layers(&self) -> Result<Vec<u32>> {
+        self.numbers("lm.layers", self.shape[0], ATTN)
+    }
+
+    fn heads(&self) -> Result<Vec<u32>> {
+        self.numbers("lm.heads", self.shape[1], ATTN)
+    }
+
+    /// What all steps of a file have in common.
+    fn form(&self) -> Result<Form> {
+        let views = &self.file.header.views;
+        Ok(Form::of(
+            &self.layers()?,
+            &self.heads()?,
+            views,
+            &self.keys()?,
+        ))
+    }
+
+    fn keys(&self) -> Result<Vec<Key>> {
+        let n_keys = self.shape[3];
+        let roles = self
+            .bytes("token_role", n_keys)?
+            .ok_or_else(|| self.missing("token_role"))?;
+        let views = self.required_ints("key_view", n_keys, ATTN)?;
+        let rects = self
+            .rects("key_box", n_keys, ATTN)?
+            .ok_or_else(|| self.missing("key_box"))?;
+        let mut tokens = self.texts("tokens", &self.file.header.tokens, n_keys)?;
+        tokens.resize(n_keys, String::new());
+        let keys = tokens.into_iter().zip(roles).zip(views).zip(rects);
+        keys.enumerate()
+            .map(|(index, (((token, number), view), rect))| {
+                Ok(Key {
+                    token,
+                    role: self.role("token_role", index, number)?,
+                    view: usize::try_from(view).ok(),
+                    rect,
+                })
+            })
+            .collect()
+    }
+
+    fn queries(&self, keys: &[Key]) -> Result<Vec<Query>> {
+        let n_queries = self.shape[2];
+        let positions = self.numbers("lm.query_index", n_queries, ATTN)?;
+        let roles = self.bytes("query_role", n_queries)?;
+        let tokens = self.texts("query_tokens", &self.file.header.query_tokens, n_queries)?;
+        let query = |(index, position): (usize, u32)| {
+            let position = position as usize;
+            let key = keys.get(position);
+            let token = tokens.get(index).or(key.map(|k| &k.token));
+            Ok(Query {
+                position,
+                token: token.cloned().unwrap_or_default(),
+                role: match roles.as_ref().and_then(|roles| roles.get(index)) {
+                    Some(&number) => self.role("query_role", index, number)?,
+                    None => key.map(|k| k.role).unwrap_or_default(),
+                },
+            })
+        };
+        positions.into_iter().enumerate().map(query).collect()
+    }
+
+    fn role(&self, name: &str, index: usize, number: u8) -> Result<TokenRole> {
+        TokenRole::from_u8(number).ok_or_else(|| {
+            self.wrong(
+                name,
+                "holds",
+                &format!("{number} at index {index}, roles are 0 to 5"),
+            )
         })
     }
 
     /// Boxes; `None` for one that is all NaN.
-    fn rects(&self, name: &str, len: usize) -> Result<Option<Vec<Option<Rect>>>> {
-        let Some((shape, values)) = self.floats(name)? else {
+    fn rects(&self, name: &str, len: usize, other: &str) -> Result<Option<Vec<Option<Rect>>>> {
+        self.fitting(name, &[len, 4], other)?;
+        let Some((_, values)) = self.floats(name)? else {
             return Ok(None);
         };
-        if shape != [len, 4] {
-            return Err(self.wrong_shape(name, shape));
-        }
         let rects = values
             .as_chunks()
             .0
@@ -544,7 +645,7 @@ impl<'a> StepTensors<'a> {
     ) -> Result<Vec<String>> {
         match all.get(self.prefix) {
             Some(texts) if texts.len() != len => Err(self.file.error(format!(
-                "{} `{name}` for {len} tokens of step `{}`",
+                "the metadata entry `{name}` has {} texts for `{}` instead of {len}",
                 texts.len(),
                 self.prefix
             ))),
@@ -558,32 +659,39 @@ impl<'a> StepTensors<'a> {
             return Ok(Vec::new());
         };
         let len = info.shape.first().copied().unwrap_or(0);
-        let rects = self.rects("boxes", len)?.unwrap_or_default();
-        let views = self.required_ints("box_view", len)?;
-        let scores = match self.floats("box_score")? {
-            Some((shape, scores)) if shape == [len] => scores,
-            Some((shape, _)) => return Err(self.wrong_shape("box_score", shape)),
-            None => return Err(self.missing("box_score")),
-        };
+        let rects = self.rects("boxes", len, "boxes")?.unwrap_or_default();
+        let views = self.required_ints("box_view", len, "boxes")?;
+        self.fitting("box_score", &[len], "boxes")?;
+        let scores = self.floats("box_score")?;
+        let (_, scores) = scores.ok_or_else(|| self.missing("box_score"))?;
         let mut labels = self.texts("box_labels", &self.file.header.box_labels, len)?;
         labels.resize(len, String::new());
         let parts = rects.into_iter().zip(views).zip(scores).zip(labels);
         parts
-            .map(
-                |(((rect, view), score), label)| match (rect, usize::try_from(view)) {
-                    (Some(rect), Ok(view)) => Ok(Detection {
-                        rect,
-                        label,
-                        score,
-                        view,
-                    }),
-                    _ => Err(self.file.error(format!(
-                        "tensor `{}/boxes` holds a box without a place",
-                        self.prefix
-                    ))),
-                },
-            )
+            .enumerate()
+            .map(|(index, (((rect, view), score), label))| {
+                let rect = rect.ok_or_else(|| {
+                    self.wrong("boxes", "holds", &format!("no corners for box {index}"))
+                });
+                let view = usize::try_from(view).map_err(|_| {
+                    self.wrong(
+                        "box_view",
+                        "holds",
+                        &format!("{view} for box {index}, every box needs a view"),
+                    )
+                });
+                Ok(Detection {
+                    rect: rect?,
+                    label,
+                    score,
+                    view: view?,
+                })
+            })
             .collect()
+    }
+
+    fn action(&self) -> Result<Option<Vec<f32>>> {
+        Ok(self.floats("action")?.map(|(_, action)| action))
     }
 
     fn sinks(&self, len: usize) -> Result<Option<Sinks>> {
@@ -592,11 +700,12 @@ impl<'a> StepTensors<'a> {
                 verdict.iter().map(|&b| b != 0).collect(),
             )));
         }
-        let phi = self.typed("key_sink_phi", Dtype::F64, f64::from_le_bytes)?;
-        let Some(phi) = self.list("key_sink_phi", len, phi)? else {
+        let name = "key_sink_phi";
+        let Some(info) = self.fitting(name, &[len], ATTN)? else {
             return Ok(None);
         };
-        let width = self.numbers("key_sink_width", 1)?;
+        let phi = self.typed(name, info, Dtype::F64, f64::from_le_bytes)?;
+        let width = self.numbers("key_sink_width", 1, name)?;
         let width = width.first().map_or(0, |&width| width as usize);
         Ok(Some(Sinks::Phi {
             phi: phi.into(),
@@ -609,8 +718,8 @@ impl<'a> StepTensors<'a> {
 /// or the new one. Weights that came from f16 are written as f16; nothing is ever rounded.
 ///
 /// # Errors
-/// [`Error::Shape`] without a capture, when they differ in model or cameras, or when their texts are longer than a
-/// reader takes; [`Error::Io`] naming the file.
+/// [`Error::Shape`] without a capture, when they differ in model, cameras, layers, heads or grids, or when their texts
+/// are longer than a reader takes; [`Error::Io`] naming the file.
 pub fn write(path: &Path, captures: &[Capture]) -> Result<()> {
     let file = Layout::of(captures)?;
     let header = file.header();
@@ -711,6 +820,14 @@ impl<'a> Layout<'a> {
             return Err(Error::Shape(
                 "captures of several models or camera sets need a file each".into(),
             ));
+        }
+        let form = first.form();
+        for (index, capture) in captures.iter().enumerate().skip(1) {
+            if let Some((_, difference)) = capture.form().difference(&form, &first.views) {
+                return Err(Error::Shape(format!(
+                    "capture {index} has {difference} as capture 0 has; they need a file each"
+                )));
+            }
         }
         let mut layout = Self::default();
         let mut tokens = Map::new();

@@ -153,13 +153,95 @@ pub struct ViewGrid {
     pub rects: Vec<Rect>,
 }
 
+/// Layers, heads and grids of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Form {
+    layers: Vec<u32>,
+    heads: Vec<u32>,
+    /// Per view; `None` for one without image tokens, or whose tokens form no full grid.
+    grids: Vec<Option<Grid>>,
+}
+
+impl Form {
+    pub(crate) fn of(layers: &[u32], heads: &[u32], views: &[View], keys: &[Key]) -> Self {
+        let grid = |view| ViewGrid::of(keys, view).ok().map(|found| found.grid);
+        Self {
+            layers: layers.to_vec(),
+            heads: heads.to_vec(),
+            grids: (0..views.len()).map(grid).collect(),
+        }
+    }
+
+    /// The tensor in which a frame differs from the first one of its file, and how.
+    pub(crate) fn difference(
+        &self,
+        first: &Self,
+        views: &[View],
+    ) -> Option<(&'static str, String)> {
+        let numbers = [
+            ("lm.layers", "layers", &self.layers, &first.layers),
+            ("lm.heads", "heads", &self.heads, &first.heads),
+        ];
+        for (tensor, what, own, theirs) in numbers {
+            if own != theirs {
+                return Some((tensor, format!("{what} {own:?} instead of {theirs:?}")));
+            }
+        }
+        let size = |grid: &Option<Grid>| match grid {
+            Some(Grid { rows, cols }) => format!("{rows} × {cols} patches"),
+            None => "no full grid".into(),
+        };
+        let mut grids = views.iter().zip(&self.grids).zip(&first.grids);
+        let ((view, own), theirs) = grids.find(|((_, own), theirs)| own != theirs)?;
+        let difference = format!(
+            "{} of view {} instead of {}",
+            size(own),
+            view.name,
+            size(theirs)
+        );
+        Some(("key_box", difference))
+    }
+}
+
+/// What is wrong with the parts of a capture, and which tensor of a file would hold it.
+pub(crate) struct Fault {
+    pub(crate) tensor: &'static str,
+    /// Where in it, e.g. ` at key 7`; may be empty.
+    pub(crate) at: String,
+    pub(crate) error: Error,
+}
+
+impl Fault {
+    fn new(tensor: &'static str, error: Error) -> Box<Self> {
+        Box::new(Self {
+            tensor,
+            at: String::new(),
+            error,
+        })
+    }
+
+    fn at(tensor: &'static str, place: String, error: Error) -> Box<Self> {
+        Box::new(Self {
+            tensor,
+            at: format!(" at {place}"),
+            error,
+        })
+    }
+}
+
 impl Capture {
     /// A capture from its parts. Boxes are rounded to f32, so that a capture equals itself read back from a file.
     ///
     /// # Errors
-    /// [`Error::Shape`] when lengths do not fit or a key, box or layer number is out of order;
-    /// [`Error::NonFinite`], [`Error::Negative`], [`Error::RowSum`] when the weights are not rows of a softmax.
+    /// [`Error::Shape`] when lengths do not fit or a key, box, action or layer number is not what it should be;
+    /// [`Error::NonFinite`], [`Error::Negative`], [`Error::RowSum`] when the weights are not rows of a softmax;
+    /// [`Error::Box`] for a box that is none.
     pub fn new(parts: CaptureParts) -> Result<Self> {
+        Self::checked(parts).map_err(|fault| fault.error)
+    }
+
+    /// The same, with the tensor of a capture file that is to blame.
+    pub(crate) fn checked(parts: CaptureParts) -> Result<Self, Box<Fault>> {
         let CaptureParts {
             model_id,
             source,
@@ -178,50 +260,80 @@ impl Capture {
         let shape = [layers.len(), heads.len(), queries.len(), keys.len()];
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if len != Some(attn.len()) || attn.is_empty() {
-            return Err(Error::Shape(format!(
-                "{} weights for [layers, heads, queries, keys] = {shape:?}",
-                attn.len()
-            )));
+            let n = attn.len();
+            let shape = format!("{n} weights for [layers, heads, queries, keys] = {shape:?}");
+            return Err(Fault::new("lm.attn", Error::Shape(shape)));
         }
         if !layers.is_sorted_by(|a, b| a < b) {
-            return Err(Error::Shape(format!(
-                "layer numbers {layers:?} do not ascend"
-            )));
+            let layers = format!("layer numbers {layers:?} do not ascend");
+            return Err(Fault::new("lm.layers", Error::Shape(layers)));
         }
-        if let Some(index) = keys
-            .iter()
-            .position(|k| k.view.is_some_and(|v| v >= views.len()))
-        {
-            return Err(Error::Shape(format!(
-                "key {index} belongs to none of the {} views",
+        let no_view = |what| {
+            Error::Shape(format!(
+                "{what} belongs to none of the {} views",
                 views.len()
-            )));
+            ))
+        };
+        for (index, key) in keys.iter_mut().enumerate() {
+            if key.view.is_some_and(|view| view >= views.len()) {
+                let error = no_view(format!("key {index}"));
+                return Err(Fault::new("key_view", error));
+            }
+            if let Some(rect) = &mut key.rect {
+                let stored = rect.as_stored();
+                *rect = stored.map_err(|e| Fault::at("key_box", format!("key {index}"), e))?;
+            }
         }
-        for rect in keys.iter_mut().filter_map(|key| key.rect.as_mut()) {
-            *rect = rect.as_stored()?;
-        }
-        for detection in &mut boxes {
-            detection.rect = detection.rect.as_stored()?;
+        for (index, detection) in boxes.iter_mut().enumerate() {
+            let stored = detection.rect.as_stored();
+            detection.rect = stored.map_err(|e| Fault::at("boxes", format!("box {index}"), e))?;
             if detection.view >= views.len() {
-                return Err(Error::Shape(format!(
-                    "a box belongs to none of the {} views",
-                    views.len()
-                )));
+                let error = no_view(format!("box {index}"));
+                return Err(Fault::new("box_view", error));
             }
             if !detection.score.is_finite() {
-                return Err(Error::Shape(format!(
-                    "a box has the score {}",
-                    detection.score
-                )));
+                let score = format!("box {index} has the score {}", detection.score);
+                return Err(Fault::new("box_score", Error::Shape(score)));
             }
         }
-        if sinks.as_ref().is_some_and(|s| s.len() != keys.len()) {
-            return Err(Error::Shape(format!(
-                "sink tokens do not match the {} keys",
-                keys.len()
-            )));
+        for (index, value) in action.iter().flatten().enumerate() {
+            if !value.is_finite() {
+                let value = format!("value {index} of the action is {value}");
+                return Err(Fault::new("action", Error::Shape(value)));
+            }
         }
-        check_rows(&attn, keys.len())?;
+        if let Some(sinks) = &sinks {
+            let phi: &[f64] = match sinks {
+                Sinks::Verdict(_) => &[],
+                Sinks::Phi { phi, .. } => phi,
+            };
+            let tensor = match sinks {
+                Sinks::Verdict(_) => "key_sink",
+                Sinks::Phi { .. } => "key_sink_phi",
+            };
+            if sinks.len() != keys.len() {
+                let lengths = format!("{} sink tokens for {} keys", sinks.len(), keys.len());
+                return Err(Fault::new(tensor, Error::Shape(lengths)));
+            }
+            if let Some(key) = phi.iter().position(|phi| !phi.is_finite() || *phi < 0.0) {
+                let value = format!("key {key} has φ = {}", phi[key]);
+                return Err(Fault::new(tensor, Error::Shape(value)));
+            }
+        }
+        check_rows(&attn, keys.len()).map_err(|error| {
+            let (row, key) = match error {
+                Error::RowSum { row, .. } => (row, None),
+                _ => {
+                    let index = error.index().unwrap_or(0);
+                    (index / keys.len(), Some(index % keys.len()))
+                }
+            };
+            let (map, query) = (row / queries.len(), row % queries.len());
+            let (layer, head) = (layers[map / heads.len()], heads[map % heads.len()]);
+            let place = format!("layer {layer}, head {head}, query {query}");
+            let key = key.map_or_else(String::new, |key| format!(", key {key}"));
+            Fault::at("lm.attn", place + &key, error)
+        })?;
         Ok(Self {
             model_id,
             source,
@@ -278,9 +390,7 @@ impl Capture {
     }
 
     fn image_keys(&self, view: usize) -> impl Iterator<Item = (usize, Rect)> {
-        let keys = self.keys.iter().enumerate();
-        keys.filter(move |(_, key)| key.view == Some(view))
-            .filter_map(|(i, key)| Some((i, key.rect?)))
+        image_keys(&self.keys, view)
     }
 
     /// Rebuilds the patch grid of a view from the boxes of its keys, in whatever order they come.
@@ -289,52 +399,23 @@ impl Capture {
     /// [`Error::NoView`] without image tokens, [`Error::NotAGrid`] when the boxes leave a gap or lie twice on one spot,
     /// as with tiles of several resolutions.
     pub fn view_grid(&self, view: usize) -> Result<ViewGrid> {
-        let keys: Vec<(usize, Rect)> = self.image_keys(view).collect();
-        if keys.is_empty() {
-            let name = self
-                .views
-                .get(view)
-                .map_or_else(|| view.to_string(), |v| v.name.clone());
-            return Err(Error::NoView(name));
-        }
-        let fail = |reason: String| Error::NotAGrid {
-            view: self
-                .views
-                .get(view)
-                .map_or_else(String::new, |v| v.name.clone()),
-            reason,
+        let name = || {
+            let view_of = self.views.get(view);
+            view_of.map_or_else(|| view.to_string(), |v| v.name.clone())
         };
-        let xs = Lines::of(keys.iter().map(|(_, r)| (r.x0, r.x1)))
-            .ok_or_else(|| fail("a token has no width".into()))?;
-        let ys = Lines::of(keys.iter().map(|(_, r)| (r.y0, r.y1)))
-            .ok_or_else(|| fail("a token has no height".into()))?;
-        let grid = Grid::new(ys.count(), xs.count());
-        if grid.len() != keys.len() {
-            return Err(fail(format!(
-                "{} tokens for {} rows and {} columns",
-                keys.len(),
-                grid.rows,
-                grid.cols
-            )));
+        if self.image_keys(view).next().is_none() {
+            return Err(Error::NoView(name()));
         }
-        let mut cells = vec![None; grid.len()];
-        for (key, rect) in keys {
-            let (row, col) = (ys.index(rect.y0, rect.y1), xs.index(rect.x0, rect.x1));
-            let cell = &mut cells[row * grid.cols + col];
-            if let Some((first, _)) = cell {
-                return Err(fail(format!(
-                    "tokens {first} and {key} are both in row {row}, column {col}"
-                )));
-            }
-            *cell = Some((key, rect));
-        }
-        // As many tokens as cells and no cell twice, so none is empty.
-        let (key_of_patch, rects) = cells.into_iter().flatten().unzip();
-        Ok(ViewGrid {
-            grid,
-            key_of_patch,
-            rects,
+        ViewGrid::of(&self.keys, view).map_err(|reason| Error::NotAGrid {
+            view: name(),
+            step: self.step,
+            reason,
         })
+    }
+
+    /// What must be the same in all frames that are evaluated together, or lie in one file.
+    pub(crate) fn form(&self) -> Form {
+        Form::of(&self.layers, &self.heads, &self.views, &self.keys)
     }
 
     /// Attention of one query to the patches of one view, for all heads.
@@ -457,7 +538,49 @@ impl Capture {
     }
 }
 
+/// Keys that have a place in a view, and that place.
+fn image_keys(keys: &[Key], view: usize) -> impl Iterator<Item = (usize, Rect)> {
+    let keys = keys.iter().enumerate();
+    keys.filter(move |(_, key)| key.view == Some(view))
+        .filter_map(|(i, key)| Some((i, key.rect?)))
+}
+
 impl ViewGrid {
+    /// The grid that the boxes of a view form, or why they form none.
+    fn of(keys: &[Key], view: usize) -> Result<Self, String> {
+        let keys: Vec<(usize, Rect)> = image_keys(keys, view).collect();
+        let xs = Lines::of(keys.iter().map(|(_, r)| (r.x0, r.x1))).ok_or("a token has no width")?;
+        let ys =
+            Lines::of(keys.iter().map(|(_, r)| (r.y0, r.y1))).ok_or("a token has no height")?;
+        let grid = Grid::new(ys.count(), xs.count());
+        if grid.is_empty() || grid.len() != keys.len() {
+            return Err(format!(
+                "{} tokens for {} rows and {} columns",
+                keys.len(),
+                grid.rows,
+                grid.cols
+            ));
+        }
+        let mut cells = vec![None; grid.len()];
+        for (key, rect) in keys {
+            let (row, col) = (ys.index(rect.y0, rect.y1), xs.index(rect.x0, rect.x1));
+            let cell = &mut cells[row * grid.cols + col];
+            if let Some((first, _)) = cell {
+                return Err(format!(
+                    "tokens {first} and {key} are both in row {row}, column {col}"
+                ));
+            }
+            *cell = Some((key, rect));
+        }
+        // As many tokens as cells and no cell twice, so none is empty.
+        let (key_of_patch, rects) = cells.into_iter().flatten().unzip();
+        Ok(Self {
+            grid,
+            key_of_patch,
+            rects,
+        })
+    }
+
     /// Turns a box on the grid (normalised to its extent) into one on the original image. They differ where the model
     /// saw a padded, squashed or cropped image.
     pub fn image_from_grid(&self, rect: Rect) -> Rect {

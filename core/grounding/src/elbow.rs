@@ -36,29 +36,49 @@ pub fn elbow(sums_q: &[i64], layers: &[u32], n_heads: usize, rule: &Elbow) -> Re
         )));
     }
     let exclude = excluded_layers(rule, layers);
-    let eligible = |flat: usize| layers[flat / n_heads] as usize >= exclude;
-    let mut pool: Vec<usize> = (0..sums_q.len())
-        .filter(|&flat| rule.over == ElbowPool::All || eligible(flat))
-        .collect();
-    pool.sort_by_key(|&flat| (sums_q[flat], flat));
+    let eligible = |layer: u32| layer as usize >= exclude;
+    let of_layers = || layers.iter().zip(sums_q.chunks_exact(n_heads)).enumerate();
+    // Layer by layer: the place of the first head, and the sums.
+    let pool = || {
+        of_layers()
+            .filter(|&(_, (&layer, _))| rule.over == ElbowPool::All || eligible(layer))
+            .map(|(at, (_, sums))| (at * n_heads, sums))
+    };
 
-    let sought = matches!(rule.mode, ElbowMode::Value | ElbowMode::Index) && !pool.is_empty();
-    let position = sought.then(|| farthest_from_chord(&pool, sums_q));
-    let head = position.map(|p| pool[p]);
+    let mut sorted = Vec::new();
+    if matches!(rule.mode, ElbowMode::Value | ElbowMode::Index) {
+        sorted.reserve(sums_q.len());
+        pool().for_each(|(_, sums)| sorted.extend_from_slice(sums));
+        sorted.sort_unstable();
+    }
+    let position = farthest_from_chord(&sorted);
+    // Equal sums stand in the order of their heads.
+    let head = position.and_then(|position| {
+        let at_elbow = sorted[position];
+        let smaller = sorted.partition_point(|&sum| sum < at_elbow);
+        pool()
+            .flat_map(|(start, sums)| (start..).zip(sums))
+            .filter(|&(_, &sum)| sum == at_elbow)
+            .nth(position - smaller)
+            .map(|(flat, _)| flat)
+    });
     let tau_q = match rule.mode {
         ElbowMode::Manual(tau) => quantum::round(tau),
-        _ => head.map_or(0, |head| sums_q[head]),
+        _ => position.map_or(0, |position| sorted[position]),
     };
-    let keep = (0..sums_q.len())
-        .map(|flat| {
-            eligible(flat)
+    let mut keep = Vec::with_capacity(sums_q.len());
+    for (at, (&layer, sums)) in of_layers() {
+        let eligible = eligible(layer);
+        let start = at * n_heads;
+        keep.extend((start..).zip(sums).map(|(flat, &sum)| {
+            eligible
                 && match rule.mode {
-                    ElbowMode::Value | ElbowMode::Manual(_) => sums_q[flat] >= tau_q,
+                    ElbowMode::Value | ElbowMode::Manual(_) => sum >= tau_q,
                     ElbowMode::Index => head.is_none_or(|head| flat >= head),
                     ElbowMode::None => true,
                 }
-        })
-        .collect();
+        }));
+    }
     Ok(ElbowOutcome {
         keep,
         tau_q,
@@ -67,22 +87,19 @@ pub fn elbow(sums_q: &[i64], layers: &[u32], n_heads: usize, rule: &Elbow) -> Re
     })
 }
 
-/// Lowest place with the largest distance from the chord of the sorted sums.
+/// Lowest place with the largest distance from the chord of the sorted sums; `None` where there are none.
 ///
 /// The vertical gap, which is proportional to the perpendicular distance, is taken times `n - 1` in integers, so a
 /// chord of length zero divides nothing and equal gaps are exactly equal. The absolute value serves concave curves too.
-fn farthest_from_chord(sorted: &[usize], sums_q: &[i64]) -> usize {
-    let (Some(&first), Some(&last)) = (sorted.first(), sorted.last()) else {
-        return 0;
-    };
-    let (low, span) = (sums_q[first], sums_q[last] - sums_q[first]);
-    let steps = sorted.len() as i64 - 1;
+fn farthest_from_chord(sorted: &[i64]) -> Option<usize> {
+    let (&low, &high) = (sorted.first()?, sorted.last()?);
+    let (span, steps) = (high - low, sorted.len() as i64 - 1);
     let mut best = (0, -1);
-    for (i, &flat) in sorted.iter().enumerate() {
-        let gap = (steps * (sums_q[flat] - low) - i as i64 * span).abs();
+    for (i, &sum) in sorted.iter().enumerate() {
+        let gap = (steps * (sum - low) - i as i64 * span).abs();
         if gap > best.1 {
             best = (i, gap);
         }
     }
-    best.0
+    Some(best.0)
 }

@@ -1,9 +1,8 @@
 //! Criterion 2: spatial entropy of a head map.
 
-use crate::maps::{largest, sum64};
-use crate::selection::{
-    Connectivity, EntropyRule, EntropyTotal, EntropyWeight, Floor, NoComponent,
-};
+use crate::components::Components;
+use crate::maps::{self, Weight, largest};
+use crate::selection::{EntropyRule, EntropyTotal, EntropyWeight, Floor, NoComponent};
 use crate::{Grid, Result};
 
 /// Values below this share of the largest one are rounding noise.
@@ -29,24 +28,14 @@ pub struct SpatialEntropy {
 /// [`crate::Error::Shape`] when the map does not fit the grid.
 pub fn spatial_entropy(map: &[f64], grid: Grid, rule: &EntropyRule) -> Result<SpatialEntropy> {
     grid.check_len(map.len())?;
-    let mut measure = EntropyMeasure::new(grid, *rule);
-    measure.map.copy_from_slice(map);
-    Ok(measure.run())
+    Ok(EntropyMeasure::new(grid, *rule).run(map, maps::sum(map), 1.0))
 }
 
 /// Measures many maps of one grid without allocating for each.
 pub(crate) struct EntropyMeasure {
     grid: Grid,
     rule: EntropyRule,
-    /// The map to measure, `[P]`; overwritten by the excess over the mean.
-    pub(crate) map: Vec<f64>,
-    /// Whether a patch is above the floor and not yet in a component, with a border of one patch on every side, so
-    /// that no neighbour needs a bounds test.
-    open: Vec<bool>,
-    /// Patches of the current component whose neighbours are to be looked at, as indices into `open`.
-    stack: Vec<usize>,
-    /// Weight of every component.
-    weights: Vec<f64>,
+    components: Components,
 }
 
 impl EntropyMeasure {
@@ -54,118 +43,104 @@ impl EntropyMeasure {
         Self {
             grid,
             rule,
-            map: vec![0.0; grid.len()],
-            open: vec![false; (grid.rows + 2) * (grid.cols + 2)],
-            stack: Vec::new(),
-            weights: Vec::new(),
+            components: Components::new(grid, rule.connectivity),
         }
     }
 
-    /// Measures `self.map`.
-    pub(crate) fn run(&mut self) -> SpatialEntropy {
-        let Self {
-            grid,
-            rule,
-            map,
-            open,
-            stack,
-            weights,
-        } = self;
+    /// Measures a map `[P]` that adds up to `sum` and of which `scale` times every weight is meant.
+    ///
+    /// Shares do not depend on a common factor, so the map is neither normalised nor scaled; only the floor is.
+    #[inline(always)]
+    pub(crate) fn run<T: Weight>(&mut self, map: &[T], sum: f64, scale: f64) -> SpatialEntropy {
+        let rule = self.rule;
         let nothing = SpatialEntropy {
             entropy: f64::INFINITY,
             components: 0,
             bottom_row_full: false,
         };
-        let patches = grid.len() as f64;
-        let mut sum = sum64(map);
         if sum <= 0.0 {
             return nothing;
         }
-        if rule.normalise {
-            map.iter_mut().for_each(|a| *a /= sum);
-            sum = sum64(map);
-        }
+        let patches = self.grid.len() as f64;
         let cut = rule.c * (sum / patches);
-        let noise = NOISE * largest(map);
         let floor = match rule.floor {
             Floor::Rel(value) => value / patches,
             Floor::Abs(value) => value,
         };
-        // On a uniform map the mean is not exact, and the difference must not become a component.
-        let floor = floor.max(noise);
-
-        let width = grid.cols + 2;
-        let mut any = false;
-        for (row, values) in map.chunks_exact_mut(grid.cols).enumerate() {
-            let start = (row + 1) * width + 1;
-            for (a, open) in values.iter_mut().zip(&mut open[start..start + grid.cols]) {
-                let excess = *a - cut;
-                *a = if excess > 0.0 { excess } else { 0.0 };
-                any |= *a > noise;
-                *open = *a > floor;
-            }
+        let mut floor = floor * if rule.normalise { sum } else { 1.0 / scale };
+        let largest = || largest(map).real();
+        // On a uniform map the mean is not exact, and the difference must not become a component. No value is larger
+        // than the sum, so a floor above that much needs no look at the map.
+        if floor < NOISE * sum {
+            floor = floor.max(NOISE * largest());
         }
-        if !any {
-            // Nothing above the noise means nothing above the floor: `open` is clear for the next map.
-            return nothing;
-        }
-        let bottom = &open[grid.rows * width + 1..][..grid.cols];
-        let bottom_row_full = bottom.iter().all(|&open| open);
+        self.components.mark(map, T::at_most(cut + floor));
 
+        let excess = |patch: usize| map[patch].real() - cut;
         let by_pixels = rule.weight == EntropyWeight::Pixels;
-        let step = width as isize;
-        // Edge neighbours first, corners last.
-        let near = [-step, -1, 1, step, -step - 1, -step + 1, step - 1, step + 1];
-        let near = match rule.connectivity {
-            Connectivity::Eight => &near[..],
-            Connectivity::Four => &near[..4],
+        let weights = if by_pixels {
+            self.components.weigh(|_| 1.0)
+        } else {
+            self.components.weigh(excess)
         };
-        weights.clear();
-        for row in 0..grid.rows {
-            for col in 0..grid.cols {
-                let start = (row + 1) * width + col + 1;
-                if !std::mem::take(&mut open[start]) {
-                    continue;
-                }
-                let mut weight = 0.0;
-                stack.push(start);
-                while let Some(at) = stack.pop() {
-                    weight += if by_pixels {
-                        1.0
-                    } else {
-                        map[(at / width - 1) * grid.cols + at % width - 1]
-                    };
-                    for &offset in near {
-                        let next = at.wrapping_add_signed(offset);
-                        if std::mem::take(&mut open[next]) {
-                            stack.push(next);
-                        }
-                    }
-                }
-                weights.push(weight);
-            }
-        }
-
-        let components = weights.len();
+        let n = weights.len();
         let shares_sum_to_one = by_pixels || rule.total == EntropyTotal::Kept;
-        let entropy = match components {
-            0 if rule.no_component == NoComponent::Zero => 0.0,
+        let entropy = match n {
+            0 if rule.no_component == NoComponent::Zero && largest() - cut > NOISE * largest() => {
+                0.0
+            }
             0 => f64::INFINITY,
             1 if shares_sum_to_one => 0.0,
             _ => {
                 let total = if shares_sum_to_one {
-                    weights.iter().sum::<f64>()
+                    maps::sum(weights)
                 } else {
-                    map.iter().filter(|&&a| a > noise).sum()
+                    let noise = NOISE * largest();
+                    (0..map.len()).map(excess).filter(|&b| b > noise).sum()
                 };
-                let share = weights.iter().map(|w| w / total);
-                (-share.map(|p| p * p.ln()).sum::<f64>()).max(0.0)
+                surprise(weights, total)
             }
         };
         SpatialEntropy {
             entropy,
-            components,
-            bottom_row_full: bottom_row_full && components > 0,
+            components: n,
+            bottom_row_full: self.components.holds_bottom_row(),
         }
     }
+}
+
+/// −Σ p ln p over the shares of the weights in a total, never below 0. The weights become the terms.
+#[inline(always)]
+fn surprise(weights: &mut [f64], total: f64) -> f64 {
+    let scale = 1.0 / total;
+    for weight in &mut *weights {
+        let share = *weight * scale;
+        *weight = share * ln(share);
+    }
+    (-maps::sum(weights)).max(0.0)
+}
+
+/// Natural logarithm of a positive normal number to some 1e-15; a number for 0.
+///
+/// The one of the standard library calls into the system for every value. This one has no branch, so the compiler takes
+/// several at a time.
+#[inline(always)]
+fn ln(x: f64) -> f64 {
+    const ONE: u64 = 1.0f64.to_bits();
+    const ROOT_HALF: u64 = std::f64::consts::FRAC_1_SQRT_2.to_bits();
+    const EXPONENT: u64 = 0x7ff << 52;
+    // 2^52, whose mantissa counts ones.
+    const COUNT: f64 = (1u64 << 52) as f64;
+
+    // x = 2^e · m with m in [√½, √2).
+    let moved = x.to_bits().wrapping_add(ONE - ROOT_HALF);
+    let e = f64::from_bits(moved >> 52 | COUNT.to_bits()) - (COUNT + 1023.0);
+    let m = f64::from_bits(x.to_bits().wrapping_sub(moved & EXPONENT).wrapping_add(ONE));
+    // ln m = 2 artanh((m - 1) / (m + 1)).
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let series = 1.0 / 13.0 + z * (1.0 / 15.0 + z * (1.0 / 17.0));
+    let series = 1.0 / 7.0 + z * (1.0 / 9.0 + z * (1.0 / 11.0 + z * series));
+    let series = 1.0 + z * (1.0 / 3.0 + z * (1.0 / 5.0 + z * series));
+    e * std::f64::consts::LN_2 + 2.0 * s * series
 }

@@ -108,10 +108,14 @@ pub enum Error {
     #[error("the capture has no image tokens for view {0}")]
     NoView(String),
     /// The image tokens of a view are not a full grid.
-    #[error("the image tokens of view {view} do not form a full grid: {reason}")]
+    #[error(
+        "the boxes of the image tokens (`key_box`) of view {view} at step {step} do not form a full grid: {reason}"
+    )]
     NotAGrid {
         /// Name of the view.
         view: String,
+        /// Step of the episode.
+        step: u64,
         /// What is missing or twice there.
         reason: String,
     },
@@ -136,15 +140,15 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The contents of one step of a capture file are not valid.
-    #[error("step {step} of the capture is not valid: {}", path.display())]
+    /// The contents of one tensor of a capture file are not valid.
+    #[error("{place} is not valid: {reason}: {}", path.display())]
     Step {
-        /// Prefix of the step in the file.
-        step: String,
+        /// The tensor with the prefix of its step, and where in it, e.g. ``tensor `s00003/key_box` at key 7``.
+        place: String,
+        /// What is wrong there. Not a source: the message says it already.
+        reason: Box<Error>,
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        source: Box<Error>,
     },
 }
 
@@ -162,6 +166,7 @@ impl Error {
             Self::FlatMap => "E_FLAT_MAP",
             Self::NoHeads => "E_NO_HEADS",
             Self::Box { .. } => "E_BOX",
+            Self::Step { reason, .. } => return reason.code(),
             _ => return None,
         })
     }
@@ -171,6 +176,7 @@ impl Error {
         match self {
             Self::NonFinite { index } | Self::Negative { index } => Some(*index),
             Self::RowSum { row, .. } => Some(*row),
+            Self::Step { reason, .. } => reason.index(),
             _ => None,
         }
     }

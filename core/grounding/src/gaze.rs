@@ -28,17 +28,21 @@ impl Gaze {
         Ok(Self::assemble(map, &quantised, regions, dilate))
     }
 
-    /// The same, with an empty mask where the map shows no region: a miss, where frames are compared.
+    /// The same, with an empty mask and the reason where none can be cut: a miss, where frames are compared.
     ///
     /// # Errors
-    /// [`Error::Budget`] and [`Error::Option`] when the rule asks for the impossible.
-    pub fn from_map_or_empty(map: HeatMap, rule: &MaskRule, dilate: usize) -> Result<Self> {
+    /// [`Error::Shape`] and [`Error::NonFinite`] for a map that was not made by this crate.
+    pub fn from_map_or_why(
+        map: HeatMap,
+        rule: &MaskRule,
+        dilate: usize,
+    ) -> Result<(Self, Option<Error>)> {
         let quantised = map.quantised()?;
-        let regions = match quantised.cut(rule) {
-            Err(Error::EmptyMap | Error::FlatMap) => (Mask::empty(map.grid), None),
-            regions => regions?,
+        let (regions, why) = match quantised.cut(rule) {
+            Ok(regions) => (regions, None),
+            Err(why) => ((Mask::empty(map.grid), None), Some(why)),
         };
-        Ok(Self::assemble(map, &quantised, regions, dilate))
+        Ok((Self::assemble(map, &quantised, regions, dilate), why))
     }
 
     fn assemble(

@@ -7,13 +7,14 @@
 //! Nothing here knows about tensors of a network library, windows or files, except [`attncap`], which stores captures.
 
 mod aggregate;
+pub mod analysis;
 pub mod attncap;
 mod capture;
+mod components;
 mod criteria;
 mod elbow;
 mod entropy;
 mod error;
-mod evaluate;
 mod forward;
 mod gaze;
 mod geometry;
@@ -26,12 +27,12 @@ pub mod selection;
 mod sinks;
 
 pub use aggregate::{HeatMap, heat_map, relative_attention};
+pub use analysis::{Analysis, Evaluation, Sample, Split, Watch};
 pub use capture::{Capture, CaptureParts, Detection, Key, Query, TokenRole, View, ViewGrid};
 pub use criteria::{box_scores, head_merits, instruction_change};
 pub use elbow::{ElbowOutcome, elbow};
 pub use entropy::{SpatialEntropy, spatial_entropy};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, Sample, evaluate, evaluate_scored, score_samples};
 pub use forward::{redistribute_sinks, toward_instruction};
 pub use gaze::{Gaze, gaze};
 pub use geometry::{Grid, Rect};

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use wide::{f32x8, f64x8};
+
 use crate::selection::{HeadSelection, SinkRule};
 use crate::{Error, Grid, Result, sinks};
 
@@ -125,12 +127,7 @@ impl HeadMaps {
         data: Arc<[f32]>,
     ) -> Result<Self> {
         let n_layers = layers.len();
-        let most = usize::from(u16::MAX) + 1;
-        if n_layers > most || n_heads > most {
-            return Err(Error::Shape(format!(
-                "{n_layers} layers of {n_heads} heads, at most {most} are possible"
-            )));
-        }
+        check_heads(n_layers, n_heads)?;
         Ok(Self {
             grid,
             n_layers,
@@ -269,14 +266,20 @@ impl HeadMaps {
 
     /// The map of a head that a selection names.
     pub(crate) fn get(&self, id: HeadId) -> Result<&[f32]> {
-        let map = self.head(id.layer.into(), id.head.into());
-        if map.is_empty() {
+        self.flat(id)?;
+        Ok(self.head(id.layer.into(), id.head.into()))
+    }
+
+    /// Place of a head in `[layers · heads]`.
+    pub(crate) fn flat(&self, id: HeadId) -> Result<usize> {
+        let (layer, head) = (usize::from(id.layer), usize::from(id.head));
+        if layer >= self.n_layers || head >= self.n_heads {
             return Err(Error::Option(format!(
-                "head {} of layer {} does not exist among {} layers of {} heads",
-                id.head, id.layer, self.n_layers, self.n_heads
+                "head {head} of layer {layer} does not exist among {} layers of {} heads",
+                self.n_layers, self.n_heads
             )));
         }
-        Ok(map)
+        Ok(layer * self.n_heads + head)
     }
 
     /// Which patches the selection's sink filter removes; `None` when it is off.
@@ -291,6 +294,17 @@ impl HeadMaps {
     pub(crate) fn sink_patches(&self, rule: SinkRule) -> Result<Vec<bool>> {
         self.sinks.as_ref().ok_or(Error::NoSinks)?.verdict(rule)
     }
+}
+
+/// Refuses more layers or heads than a [`HeadId`] can name.
+pub(crate) fn check_heads(n_layers: usize, n_heads: usize) -> Result<()> {
+    let most = usize::from(u16::MAX) + 1;
+    if n_layers > most || n_heads > most {
+        return Err(Error::Shape(format!(
+            "{n_layers} layers of {n_heads} heads, at most {most} are possible"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks post-softmax attention `[lead.., P]`.
@@ -334,46 +348,102 @@ pub(crate) fn check_rows(data: &[f32], len: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sum in f64 with eight running sums, which the compiler keeps in vector registers.
-pub(crate) fn sum(values: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().map(|&v| f64::from(v)).sum();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(v);
-        }
-    }
-    lanes.iter().sum::<f64>() + rest
+/// A weight as it is stored.
+pub(crate) trait Weight: Copy + PartialOrd {
+    /// No attention.
+    const ZERO: Self;
+    /// The same number for arithmetic.
+    fn real(self) -> f64;
+    /// The largest storable number that is not above `bound`: weights exceed the one exactly when they exceed the
+    /// other.
+    fn at_most(bound: f64) -> Self;
+    /// One bit for every value above a threshold, lowest first.
+    fn above(values: [Self; 8], threshold: Self) -> u8;
 }
 
-/// The same for f64.
-pub(crate) fn sum64(values: &[f64]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += v;
-        }
+impl Weight for f64 {
+    const ZERO: Self = 0.0;
+
+    fn real(self) -> f64 {
+        self
     }
-    lanes.iter().sum::<f64>() + rest
+
+    fn at_most(bound: f64) -> Self {
+        bound
+    }
+
+    #[inline(always)]
+    fn above(values: [Self; 8], threshold: Self) -> u8 {
+        f64x8::from(values)
+            .simd_gt(f64x8::splat(threshold))
+            .to_bitmask() as u8
+    }
 }
 
-/// Largest value, 0 where none is above it. Eight running maxima, as in [`sum`].
-pub(crate) fn largest(values: &[f64]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let more = |max: &mut f64, v: f64| *max = if v > *max { v } else { *max };
-    let chunks = values.chunks_exact(8);
-    chunks
-        .remainder()
-        .iter()
-        .for_each(|&v| more(&mut lanes[0], v));
-    for chunk in chunks {
-        lanes
-            .iter_mut()
-            .zip(chunk)
-            .for_each(|(lane, &v)| more(lane, v));
+impl Weight for f32 {
+    const ZERO: Self = 0.0;
+
+    fn real(self) -> f64 {
+        f64::from(self)
     }
-    lanes.into_iter().fold(0.0, f64::max)
+
+    fn at_most(bound: f64) -> Self {
+        let nearest = bound as Self;
+        if f64::from(nearest) > bound {
+            nearest.next_down()
+        } else {
+            nearest
+        }
+    }
+
+    #[inline(always)]
+    fn above(values: [Self; 8], threshold: Self) -> u8 {
+        f32x8::from(values)
+            .simd_gt(f32x8::splat(threshold))
+            .to_bitmask() as u8
+    }
+}
+
+/// Sum in f64.
+#[inline(always)]
+pub(crate) fn sum<T: Weight>(values: &[T]) -> f64 {
+    reduce(values, 0.0, T::real, |sum, v| sum + v)
+}
+
+/// Largest value, 0 where none is above it.
+#[inline(always)]
+pub(crate) fn largest<T: Weight>(values: &[T]) -> T {
+    reduce(
+        values,
+        T::ZERO,
+        |v| v,
+        |max, v| if v > max { v } else { max },
+    )
+}
+
+/// Sixteen running results, which are halved in the end: the compiler keeps several to a vector register, and none
+/// waits for the last.
+#[inline(always)]
+fn reduce<T: Copy, U: Copy>(
+    values: &[T],
+    start: U,
+    read: impl Fn(T) -> U,
+    merge: impl Fn(U, U) -> U,
+) -> U {
+    let mut lanes = [start; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = merge(*lane, read(v));
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = merge(*lane, read(v));
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = merge(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
 }

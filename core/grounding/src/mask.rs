@@ -210,7 +210,7 @@ impl Quantised {
     }
 
     fn brightest(&self, patches: impl Iterator<Item = usize>) -> Option<usize> {
-        patches.min_by_key(|&patch| (Reverse(self.q[patch]), patch))
+        patches.min_by_key(|&patch| self.key(patch))
     }
 
     /// Patches above the mean, which none are on a uniform map.
@@ -235,7 +235,9 @@ impl Quantised {
         }
         let target = ((share * total as f64).ceil() as i64).clamp(1, total);
         let mut kept = 0;
-        for patch in self.order() {
+        let mut order = self.keys();
+        order.sort_unstable();
+        for patch in order.into_iter().map(patch_of) {
             mask.bits[patch] = true;
             kept += self.q[patch].max(0);
             if kept >= target {
@@ -252,7 +254,9 @@ impl Quantised {
     pub fn top_n(&self, n: usize) -> Result<Mask> {
         self.check_budget(n, 1)?;
         self.peak().ok_or(Error::EmptyMap)?;
-        Ok(Mask::of(self.grid, self.order().into_iter().take(n)))
+        let mut order = self.keys();
+        order.select_nth_unstable(n - 1);
+        Ok(Mask::of(self.grid, order.into_iter().take(n).map(patch_of)))
     }
 
     /// The 8-connected component of `base` that holds its brightest patch.
@@ -289,13 +293,13 @@ impl Quantised {
             return None;
         }
         let mut region = Mask::empty(self.grid);
-        let mut frontier = BinaryHeap::from([(self.q[seed], Reverse(seed))]);
+        let mut frontier = BinaryHeap::from([Reverse(self.key(seed))]);
         for _ in 0..n {
-            let (_, Reverse(patch)) = frontier.pop()?;
+            let patch = patch_of(frontier.pop()?.0);
             region.bits[patch] = true;
             for near in self.grid.neighbours(patch) {
                 if !std::mem::replace(&mut seen.bits[near], true) {
-                    frontier.push((self.q[near], Reverse(near)));
+                    frontier.push(Reverse(self.key(near)));
                 }
             }
         }
@@ -389,11 +393,15 @@ impl Quantised {
         }
     }
 
-    /// All patches, value descending, index ascending.
-    fn order(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.q.len()).collect();
-        order.sort_unstable_by_key(|&patch| (Reverse(self.q[patch]), patch));
-        order
+    /// Place of a patch in the order, as one number: lower is earlier.
+    fn key(&self, patch: usize) -> u64 {
+        // A value lies within ±2³⁰, so 32 bits hold its distance from the largest, and the rest the patch.
+        (((1 << 30) - self.q[patch]) as u64) << 32 | patch as u64
+    }
+
+    /// The keys of all patches.
+    fn keys(&self) -> Vec<u64> {
+        (0..self.q.len()).map(|patch| self.key(patch)).collect()
     }
 
     /// The peak of a map that has one.
@@ -426,6 +434,11 @@ impl Quantised {
             Err(Error::Shape("mask on another grid than the map".into()))
         }
     }
+}
+
+/// The patch that a key stands for.
+fn patch_of(key: u64) -> usize {
+    (key & u64::from(u32::MAX)) as usize
 }
 
 /// Mask of a heat map; both regions together where the rule cuts two. [`crate::gaze`] keeps them apart.

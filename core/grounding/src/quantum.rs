@@ -9,7 +9,10 @@ pub(crate) const PER_UNIT: f64 = (1u64 << 30) as f64;
 
 /// `floor(x * 2^30 + 0.5)`; infinity saturates.
 pub(crate) fn round(x: f64) -> i64 {
-    (x * PER_UNIT + 0.5).floor() as i64
+    let steps = x * PER_UNIT + 0.5;
+    // `floor` is a call where the processor is not known to have an instruction for it.
+    let towards_zero = steps as i64;
+    towards_zero.saturating_sub(i64::from(steps < towards_zero as f64))
 }
 
 /// Back to a real number.

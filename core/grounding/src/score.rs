@@ -1,8 +1,10 @@
 //! Which heads look in few places (one frame), and which do so in most frames.
 
+use std::borrow::Borrow;
+
 use crate::elbow::elbow;
 use crate::entropy::EntropyMeasure;
-use crate::maps::{sum, sum64};
+use crate::maps::{check_heads, largest, sum};
 use crate::selection::{
     BottomRow, Criterion, FrequencyTie, HeadSelection, SinkFilter, SumSource, Tie,
 };
@@ -69,8 +71,8 @@ pub struct Selected {
     /// Sum over frames of the place among the candidates, or the number of candidates where a head is not among
     /// them, `[layers, heads]`.
     pub rank_sums: Vec<u64>,
-    /// Mean over frames of what the boxes make of every head, a frame in which a filter drops it counting 0,
-    /// `[layers, heads]`; `None` unless heads are chosen by boxes.
+    /// Mean over frames of what the criterion makes of every head, a frame in which a filter drops it counting 0,
+    /// `[layers, heads]`; `None` where heads are chosen by entropy.
     pub merits: Option<Vec<f64>>,
     /// Frames that could vote.
     pub n_samples: usize,
@@ -79,19 +81,6 @@ pub struct Selected {
 }
 
 impl Selected {
-    /// The result of a vote in which no head got one.
-    pub(crate) fn none(samples: &[SampleScores]) -> Self {
-        let (n_layers, n_heads) = samples.first().map_or((0, 0), |s| (s.n_layers, s.n_heads));
-        Self {
-            heads: Vec::new(),
-            counts: vec![0; n_layers * n_heads],
-            rank_sums: vec![0; n_layers * n_heads],
-            merits: None,
-            n_samples: samples.len(),
-            n_heads,
-        }
-    }
-
     /// Frames that voted for a head.
     pub fn votes(&self, id: HeadId) -> u32 {
         let head = usize::from(id.head);
@@ -135,6 +124,8 @@ pub struct Meter {
     sinks: SinkFilter,
     /// Patches that the sink filter removes; empty where it is off or none are known yet.
     removed: Vec<bool>,
+    /// The map without them.
+    filtered: Vec<f32>,
     measure: EntropyMeasure,
 }
 
@@ -151,6 +142,7 @@ impl Meter {
             bottom_row: selection.bottom_row,
             sinks: selection.sinks,
             removed: Vec::new(),
+            filtered: Vec::new(),
             measure: EntropyMeasure::new(grid, selection.entropy),
         })
     }
@@ -178,26 +170,23 @@ impl Meter {
         if self.sinks.apply && self.removed.is_empty() {
             return Err(Error::NoSinks);
         }
-        let patches = self.grid.len();
         let raw_sum = sum(map);
-        let mut map_sum = raw_sum;
-        for (a, &weight) in self.measure.map.iter_mut().zip(map) {
-            *a = f64::from(weight);
-        }
+        let (mut map, mut map_sum, mut scale) = (map, raw_sum, 1.0);
         if self.sinks.apply {
-            remove_sinks(
-                &mut self.measure.map,
-                &self.removed,
-                self.sinks.renormalise,
-                raw_sum,
-            );
-            map_sum = sum64(&self.measure.map);
+            self.filtered.clear();
+            let kept = |(&weight, &sink)| if sink { 0.0 } else { weight };
+            self.filtered
+                .extend(map.iter().zip(&self.removed).map(kept));
+            map = &self.filtered;
+            map_sum = sum(map);
+            if self.sinks.renormalise && map_sum > 0.0 {
+                scale = raw_sum / map_sum;
+            }
         }
-        let brightest_below = self.measure.map[patches - self.grid.cols..]
-            .iter()
-            .copied()
-            .fold(0.0, f64::max);
-        let spatial = self.measure.run();
+        let spatial = self.measure.run(map, map_sum, scale);
+        map_sum *= scale;
+        let patches = map.len();
+        let brightest_below = largest(&map[patches - self.grid.cols..]) as f64 * scale;
         let bottom = match self.bottom_row {
             BottomRow::Off => false,
             BottomRow::ComponentFull => spatial.bottom_row_full,
@@ -277,18 +266,16 @@ pub fn rank_heads(
             measures.len()
         )));
     }
+    check_heads(layers.len(), n_heads)?;
     let sums_q: Vec<i64> = measures.iter().map(|head| head.sum_q).collect();
     let elbow = elbow(&sums_q, layers, n_heads, &selection.elbow)?;
-    let id = |flat: usize| HeadId {
-        layer: (flat / n_heads) as u16,
-        head: (flat % n_heads) as u16,
-    };
-    let mut heads: Vec<HeadScore> = measures
-        .iter()
-        .zip(&elbow.keep)
-        .enumerate()
-        .map(|(flat, (measure, &kept))| HeadScore {
-            id: id(flat),
+    let numbers = |n: usize| (0..=u16::MAX).take(n);
+    let ids = numbers(layers.len())
+        .flat_map(|layer| numbers(n_heads).map(move |head| HeadId { layer, head }));
+    let mut heads: Vec<HeadScore> = Vec::with_capacity(measures.len());
+    heads.extend(measures.iter().zip(&elbow.keep).zip(ids).enumerate().map(
+        |(flat, ((measure, &kept), id))| HeadScore {
+            id,
             sum: measure.sum,
             sum_q: measure.sum_q,
             entropy: measure.entropy,
@@ -297,56 +284,57 @@ pub fn rank_heads(
             bottom: measure.bottom,
             merit: merits.map(|merits| merits[flat]),
             rank: None,
-        })
-        .collect();
+        },
+    ));
     let entropy_cap = selection.entropy.max.map_or(i64::MAX, quantum::round);
-    let mut ranking: Vec<usize> = (0..heads.len())
-        .filter(|&flat| {
-            let head = &heads[flat];
-            // Infinite entropy says that no place stands out, which matters only where focus is what is asked for.
-            let focused = selection.entropy.max.is_none() && head.merit.is_some()
-                || head.entropy.is_finite() && quantum::round(head.entropy) <= entropy_cap;
-            head.kept && !head.bottom && focused
-        })
-        .collect();
-    ranking.sort_by_key(|&flat| {
-        let head = &heads[flat];
-        let attention = if selection.tie == Tie::Sum {
-            -head.sum_q
-        } else {
-            0
-        };
-        let best_first = match head.merit {
-            Some(merit) => -quantum::round(merit),
-            None => quantum::round(head.entropy),
-        };
-        (best_first, attention, flat)
-    });
-    for (rank, &flat) in ranking.iter().enumerate() {
+    // What is sorted is the whole key, so that no comparison has to look a head up.
+    let mut ranking: Vec<(i64, i64, usize)> = Vec::with_capacity(heads.len());
+    for (flat, head) in heads.iter().enumerate() {
+        let entropy = quantum::round(head.entropy);
+        // Infinite entropy says that no place stands out, which matters only where focus is what is asked for.
+        let focused = head.entropy.is_finite() && entropy <= entropy_cap
+            || head.merit.is_some() && selection.entropy.max.is_none();
+        if head.kept && !head.bottom && focused {
+            let best_first = head.merit.map_or(entropy, |merit| -quantum::round(merit));
+            let attention = if selection.tie == Tie::Sum {
+                -head.sum_q
+            } else {
+                0
+            };
+            ranking.push((best_first, attention, flat));
+        }
+    }
+    ranking.sort_unstable();
+    for (rank, &(.., flat)) in ranking.iter().enumerate() {
         heads[flat].rank = Some(rank);
     }
     let candidates = ranking
         .iter()
         .take(selection.candidates)
-        .map(|&flat| id(flat))
+        .map(|&(.., flat)| heads[flat].id)
         .collect();
     Ok(SampleScores {
         n_layers: layers.len(),
         n_heads,
         tau: quantum::real(elbow.tau_q),
         tau_q: elbow.tau_q,
-        elbow: elbow.head.map(id),
+        elbow: elbow.head.map(|flat| heads[flat].id),
         candidates,
         heads,
     })
 }
 
-/// Lets frames vote and keeps the heads with most votes, in that order. Where heads are chosen by boxes, those with votes
-/// are ordered by their mean merit instead: how well a head does counts more than how often it is among the best.
+/// Lets frames vote and keeps the heads with most votes, in that order. Where heads are not chosen by entropy,
+/// those with votes are ordered by their mean merit instead: in a small model nearly every head is among the candidates of
+/// nearly every frame, and counts would leave the choice to the order of heads.
 ///
 /// # Errors
 /// [`Error::Shape`] when frames differ in their heads, [`Error::NoHeads`] when no frame votes for any.
-pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Result<Selected> {
+pub fn select_heads<S: Borrow<SampleScores>>(
+    samples: &[S],
+    selection: &HeadSelection,
+) -> Result<Selected> {
+    let samples: Vec<&SampleScores> = samples.iter().map(Borrow::borrow).collect();
     selection.validate()?;
     let (n_layers, n_heads) = samples.first().map_or((0, 0), |s| (s.n_layers, s.n_heads));
     if samples
@@ -360,7 +348,7 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
     let absent = selection.candidates as u64;
     let mut counts = vec![0u32; n_layers * n_heads];
     let mut rank_sums = vec![samples.len() as u64 * absent; n_layers * n_heads];
-    for sample in samples {
+    for sample in &samples {
         for (rank, id) in sample
             .candidates
             .iter()
@@ -376,7 +364,7 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
     if voted.is_empty() {
         return Err(Error::NoHeads);
     }
-    let merits = matches!(selection.criterion, Criterion::Boxes(_)).then(|| mean_merits(samples));
+    let merits = (selection.criterion != Criterion::Entropy).then(|| mean_merits(&samples));
     voted.sort_by_key(|&flat| {
         let merit = merits
             .as_ref()
@@ -407,7 +395,7 @@ pub fn select_heads(samples: &[SampleScores], selection: &HeadSelection) -> Resu
 }
 
 /// Mean merit of every head over frames; a frame in which a filter drops the head counts 0.
-fn mean_merits(samples: &[SampleScores]) -> Vec<f64> {
+fn mean_merits(samples: &[&SampleScores]) -> Vec<f64> {
     let mut mean = vec![0.0; samples.first().map_or(0, |s| s.heads.len())];
     for sample in samples {
         for (mean, head) in mean.iter_mut().zip(&sample.heads) {
@@ -428,7 +416,7 @@ pub(crate) fn remove_sinks(map: &mut [f64], sinks: &[bool], renormalise: bool, s
         }
     }
     if renormalise {
-        let left = sum64(map);
+        let left = sum(map);
         if left > 0.0 {
             let scale = sum_before / left;
             map.iter_mut().for_each(|a| *a *= scale);

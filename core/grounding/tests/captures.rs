@@ -366,13 +366,6 @@ fn foreign(path: &Path, metadata: &[(&str, &str)], tensors: &[(&str, &str, &[usi
 type Tensors = Vec<(&'static str, &'static str, &'static [usize], Vec<u8>)>;
 
 fn smallest() -> (Vec<(&'static str, &'static str)>, Tensors) {
-    let i32s = |v: &[i32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let f16s = |v: &[f32]| {
-        v.iter()
-            .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-            .collect::<Vec<u8>>()
-    };
-    let f32s = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let nan = f32::NAN;
     let metadata = vec![
         ("format", "attncap/1"),
@@ -436,20 +429,98 @@ fn files_of_other_programs_are_read() {
     );
 }
 
+fn i32s(v: &[i32]) -> Vec<u8> {
+    v.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn f32s(v: &[f32]) -> Vec<u8> {
+    v.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn f16s(v: &[f32]) -> Vec<u8> {
+    let halves = v.iter().map(|&v| half::f16::from_f32(v));
+    halves.flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// A file of [`smallest`] that was changed, and what reading it says, without the path at its end.
+struct Broken {
+    folder: tempfile::TempDir,
+    metadata: Vec<(&'static str, &'static str)>,
+    tensors: Tensors,
+}
+
+impl Broken {
+    fn new() -> Self {
+        let (metadata, tensors) = smallest();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            metadata,
+            tensors,
+        }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("bad.attncap")
+    }
+
+    fn meta(mut self, key: &'static str, value: &'static str) -> Self {
+        self.metadata.retain(|(there, _)| *there != key);
+        self.metadata.push((key, value));
+        self
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.tensors.retain(|tensor| tensor.0 != name);
+        self
+    }
+
+    fn with(
+        self,
+        name: &'static str,
+        dtype: &'static str,
+        shape: &'static [usize],
+        bytes: Vec<u8>,
+    ) -> Self {
+        let mut changed = self.without(name);
+        changed.tensors.push((name, dtype, shape, bytes));
+        changed
+    }
+
+    /// A second frame that equals the first.
+    fn twice(self) -> Self {
+        let mut changed = self.meta("steps", "[12, 13]");
+        for (name, dtype, shape, bytes) in changed.tensors.clone() {
+            let name = name.replace("s00000", "s00001").leak();
+            changed.tensors.push((name, dtype, shape, bytes));
+        }
+        changed
+    }
+
+    fn message(&self) -> String {
+        let path = self.path();
+        foreign(&path, &self.metadata, &self.tensors);
+        let error = attncap::read(&path).unwrap_err();
+        assert!(std::error::Error::source(&error).is_none(), "{error}");
+        let message = error.to_string();
+        let end = format!(": {}", path.display());
+        message.strip_suffix(&end).unwrap_or(&message).to_owned()
+    }
+
+    #[track_caller]
+    fn says(&self, wanted: &str) {
+        assert_eq!(self.message(), wanted);
+    }
+}
+
 #[test]
-fn damaged_files_are_named_and_never_panic() {
+fn files_that_are_no_capture_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.attncap");
-    let (metadata, tensors) = smallest();
-    let expect = |needle: &str| {
-        let message = attncap::read(&path).unwrap_err();
-        let chain = format!("{message} {:?}", std::error::Error::source(&message));
-        assert!(chain.contains(needle), "{chain} lacks {needle}");
-        assert!(message.to_string().ends_with("bad.attncap"), "{message}");
-    };
-
     let missing = attncap::read(&folder.path().join("none.attncap")).unwrap_err();
-    assert!(missing.to_string().starts_with("cannot open"), "{missing}");
+    assert!(
+        missing.to_string().starts_with("cannot open: "),
+        "{missing}"
+    );
     assert!(!attncap::is_attncap(&folder.path().join("none.attncap")));
     for contents in [
         &b""[..],
@@ -458,66 +529,352 @@ fn damaged_files_are_named_and_never_panic() {
         &[0xff; 64],
     ] {
         std::fs::write(&path, contents).unwrap();
-        expect("not a");
+        assert_eq!(
+            attncap::read(&path).unwrap_err().to_string(),
+            format!(
+                "not an attention capture (no safetensors header): {}",
+                path.display()
+            )
+        );
         assert!(!attncap::is_attncap(&path));
     }
-    foreign(&path, &[("format", "pt")], &tensors);
-    expect("no format");
-    foreign(&path, &[("format", "attncap/2")], &tensors);
-    expect("only attncap/1");
-    foreign(&path, &metadata[..4], &tensors);
-    expect("name no `views`");
-    foreign(&path, &metadata, &[]);
-    expect("without a step");
+    let broken = Broken::new;
+    broken()
+        .meta("format", "pt")
+        .says("not an attention capture (no format `attncap/1`)");
+    broken()
+        .meta("format", "attncap/2")
+        .says("a capture of format attncap/2, only attncap/1 is understood");
+    let mut without = broken();
+    without.metadata.retain(|(key, _)| *key != "views");
+    without.says("the metadata name no `views`");
+    broken().meta("steps", "twelve").says(
+        "the metadata entry `steps` is not what it should be (expected ident at line 1 column 2)",
+    );
+    let whole = broken();
+    foreign(&whole.path(), &whole.metadata, &whole.tensors);
+    let mut bytes = std::fs::read(whole.path()).unwrap();
+    bytes.truncate(bytes.len() - 2);
+    std::fs::write(&path, &bytes).unwrap();
+    let error = attncap::read(&path).unwrap_err().to_string();
+    let wanted = "not a whole safetensors file (107 bytes of tensors are announced, 105 are there)";
+    assert!(error.starts_with(wanted), "{error}");
+}
 
-    for i in 1..tensors.len() {
-        if tensors[i].0.ends_with("token_ids") {
-            continue;
+#[test]
+fn a_tensor_larger_than_any_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.attncap");
+    for shape in [
+        "[18446744073709551615]",
+        "[4294967296, 4294967296]",
+        "[0, 0, 0, 18446744073709551615]",
+    ] {
+        for end in ["18446744073709551615", "0", "8"] {
+            let header = format!(
+                r#"{{"__metadata__":{{"format":"attncap/1","views":"[]"}},"s00000/lm.attn":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#
+            );
+            let mut file = (header.len() as u64).to_le_bytes().to_vec();
+            file.extend(header.bytes());
+            file.extend([0; 8]);
+            std::fs::write(&path, file).unwrap();
+            let error = attncap::read(&path).unwrap_err();
+            assert!(error.to_string().ends_with("huge.attncap"), "{error}");
         }
-        let mut fewer = tensors.clone();
-        let (name, ..) = fewer.remove(i);
-        foreign(&path, &metadata, &fewer);
-        expect(&format!("no tensor `{name}`"));
-        let mut wrong = tensors.clone();
-        wrong[i].1 = "I8";
-        wrong[i].2 = &[1];
-        wrong[i].3 = vec![1];
-        foreign(&path, &metadata, &wrong);
-        expect("holds I8");
     }
-    let change = |i: usize, bytes: Vec<u8>, needle: &str| {
-        let mut changed = tensors.clone();
-        changed[i].3 = bytes;
-        foreign(&path, &metadata, &changed);
-        expect(needle);
-    };
-    let f16s = |v: &[f32]| {
-        v.iter()
-            .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-            .collect::<Vec<u8>>()
-    };
-    change(1, f16s(&[0.5, f32::NAN, 0.25, 0.0, 1.0, 0.0]), "NonFinite");
-    change(1, f16s(&[0.5, 0.9, 0.25, 0.0, 1.0, 0.0]), "RowSum");
-    change(6, vec![4, 1, 9], "role 9");
-    change(
-        3,
-        [(-1i32).to_le_bytes(), 4i32.to_le_bytes()].concat(),
-        "negative",
-    );
-    change(4, (-5i32).to_le_bytes().to_vec(), "lm.query_index");
-    change(
-        7,
-        [-1i32, 0, 3].iter().flat_map(|v| v.to_le_bytes()).collect(),
-        "belongs to none",
-    );
-    let mut two = metadata.clone();
-    two[3].1 = "[1, 2]";
-    foreign(&path, &two, &tensors);
-    expect("2 steps are listed");
-    two[3].1 = "twelve";
-    foreign(&path, &two, &tensors);
-    expect("`steps`");
+}
 
+#[test]
+fn a_file_without_frames_says_so() {
+    let wanted = "the capture holds no frame: there is no tensor `s00000/lm.attn`";
+    let mut none = Broken::new();
+    none.tensors.clear();
+    none.says(wanted);
+    none.tensors = vec![("steps/lm.attn", "U8", &[1], vec![1])];
+    none.says(wanted);
+    none.tensors = vec![("s+1/lm.attn", "U8", &[1], vec![1])];
+    none.says(wanted);
+    Broken::new().meta("steps", "[]").says(
+        "the metadata entry `steps` lists 0 frames, and there are tensors of 1, `s00000/` to `s00000/`",
+    );
+    Broken::new().twice().meta("steps", "[1, 2, 3]").says(
+        "the metadata entry `steps` lists 3 frames, and there are tensors of 2, `s00000/` to `s00001/`",
+    );
+}
+
+#[test]
+fn a_missing_tensor_is_named_with_its_frame() {
+    for (name, ..) in smallest().1.iter().skip(1) {
+        if !name.ends_with("token_ids") {
+            let wanted = format!("there is no tensor `{name}`");
+            Broken::new().without(name).says(&wanted);
+            let second = name.replace("s00000", "s00001");
+            let wanted = format!("there is no tensor `{second}`");
+            Broken::new().twice().without(&second).says(&wanted);
+        }
+    }
+    Broken::new()
+        .with("s00000/boxes", "F32", &[1, 4], f32s(&[0.0, 0.0, 1.0, 1.0]))
+        .says("there is no tensor `s00000/box_view`");
+    Broken::new()
+        .with("s00000/key_sink_phi", "F64", &[3], vec![0; 24])
+        .says("there is no tensor `s00000/key_sink_width`");
+}
+
+#[test]
+fn missing_rows_and_layers_are_named_with_their_frame() {
+    let ones = |n: usize| f16s(&vec![0.25; n]);
+    for (tensor, shape, bytes, wanted) in [
+        (
+            "lm.attn",
+            &[2, 3][..],
+            ones(6),
+            "has the shape [2, 3] instead of [layers, heads, queries, keys]",
+        ),
+        (
+            "lm.attn",
+            &[0, 2, 1, 3],
+            vec![],
+            "holds no layers: its shape is [0, 2, 1, 3]",
+        ),
+        (
+            "lm.attn",
+            &[1, 0, 1, 3],
+            vec![],
+            "holds no heads: its shape is [1, 0, 1, 3]",
+        ),
+        (
+            "lm.attn",
+            &[1, 2, 0, 3],
+            vec![],
+            "holds no queries: its shape is [1, 2, 0, 3]",
+        ),
+        (
+            "lm.attn",
+            &[1, 2, 1, 0],
+            vec![],
+            "holds no keys: its shape is [1, 2, 1, 0]",
+        ),
+    ] {
+        let name = format!("s00000/{tensor}").leak();
+        Broken::new()
+            .with(name, "F16", shape, bytes)
+            .says(&format!("tensor `{name}` {wanted}"));
+    }
+    // The weights have a layer, a head, a row or a key more or less than the tensors that number them.
+    for (shape, n, wanted) in [
+        (
+            &[2, 2, 1, 3][..],
+            12,
+            "tensor `s00000/lm.layers` has the shape [1] instead of [2], for `lm.attn` has [2, 2, 1, 3]",
+        ),
+        (
+            &[1, 3, 1, 3],
+            9,
+            "tensor `s00000/lm.heads` has the shape [2] instead of [3], for `lm.attn` has [1, 3, 1, 3]",
+        ),
+        (
+            &[1, 2, 2, 3],
+            12,
+            "tensor `s00000/lm.query_index` has the shape [1] instead of [2], for `lm.attn` has [1, 2, 2, 3]",
+        ),
+        (
+            &[1, 2, 1, 2],
+            4,
+            "tensor `s00000/token_role` has the shape [3] instead of [2], for `lm.attn` has [1, 2, 1, 2]",
+        ),
+    ] {
+        Broken::new()
+            .with("s00000/lm.attn", "F16", shape, ones(n))
+            .says(wanted);
+    }
+    Broken::new()
+        .with("s00000/key_box", "F32", &[2, 4], f32s(&[0.0; 8]))
+        .says("tensor `s00000/key_box` has the shape [2, 4] instead of [3, 4], for `lm.attn` has [1, 2, 1, 3]");
+    Broken::new()
+        .with("s00000/boxes", "F32", &[1, 4], f32s(&[0.0, 0.0, 1.0, 1.0]))
+        .with("s00000/box_view", "I32", &[2], i32s(&[0, 0]))
+        .says("tensor `s00000/box_view` has the shape [2] instead of [1], for `boxes` has [1, 4]");
+    Broken::new()
+        .meta("tokens", r#"{"s00000": ["<s>", ""]}"#)
+        .says("the metadata entry `tokens` has 2 texts for `s00000` instead of 3");
+}
+
+#[test]
+fn wrong_types_and_numbers_are_named_with_their_frame() {
+    for (tensor, wanted) in [
+        ("lm.attn", "F16 or F32"),
+        ("lm.layers", "I32"),
+        ("lm.heads", "I32"),
+        ("lm.query_index", "I32"),
+        ("token_role", "U8"),
+        ("key_view", "I32"),
+        ("key_box", "F16 or F32"),
+    ] {
+        let mut broken = Broken::new();
+        let name = format!("s00000/{tensor}");
+        let changed = broken.tensors.iter_mut().find(|t| t.0 == name).unwrap();
+        changed.1 = "I8";
+        changed.3 = vec![0; changed.2.iter().product()];
+        broken.says(&format!("tensor `{name}` holds I8 instead of {wanted}"));
+    }
+    let with = |name, dtype, shape, bytes| Broken::new().with(name, dtype, shape, bytes);
+    with("s00000/token_role", "U8", &[3], vec![4, 1, 9])
+        .says("tensor `s00000/token_role` holds 9 at index 2, roles are 0 to 5");
+    with("s00000/query_role", "U8", &[1], vec![6])
+        .says("tensor `s00000/query_role` holds 6 at index 0, roles are 0 to 5");
+    with("s00000/lm.heads", "I32", &[2], i32s(&[3, -1]))
+        .says("tensor `s00000/lm.heads` holds -1 at index 1, numbers from 0 up are needed");
+    with("s00000/lm.query_index", "I32", &[1], i32s(&[-5]))
+        .says("tensor `s00000/lm.query_index` holds -5 at index 0, numbers from 0 up are needed");
+    with("s00000/key_view", "I32", &[3], i32s(&[-1, 0, 3]))
+        .says("tensor `s00000/key_view` is not valid: shapes do not fit: key 2 belongs to none of the 1 views");
+    let two_layers = f16s(&[0.1; 12]);
+    with("s00000/lm.attn", "F16", &[2, 2, 1, 3], two_layers)
+        .with("s00000/lm.layers", "I32", &[2], i32s(&[7, 7]))
+        .says("tensor `s00000/lm.layers` is not valid: shapes do not fit: layer numbers [7, 7] do not ascend");
+    let boxed = |corners: [f32; 4], view, score| {
+        with("s00000/boxes", "F32", &[1, 4], f32s(&corners))
+            .with("s00000/box_view", "I32", &[1], i32s(&[view]))
+            .with("s00000/box_score", "F32", &[1], f32s(&[score]))
+    };
+    let whole = [0.0, 0.0, 1.0, 1.0];
+    boxed([f32::NAN; 4], 0, 0.5).says("tensor `s00000/boxes` holds no corners for box 0");
+    boxed([0.5, 0.0, 0.25, 1.0], 0, 0.5)
+        .says("tensor `s00000/boxes` at box 0 is not valid: not a box: (0.5, 0) to (0.25, 1)");
+    boxed(whole, -1, 0.5)
+        .says("tensor `s00000/box_view` holds -1 for box 0, every box needs a view");
+    boxed(whole, 4, 0.5)
+        .says("tensor `s00000/box_view` is not valid: shapes do not fit: box 0 belongs to none of the 1 views");
+}
+
+#[test]
+fn a_number_that_is_none_is_named_with_its_frame_and_place() {
+    let attn = |values: &[f32]| {
+        let (shape, bytes) = (&[1, 2, 1, 3], f16s(values));
+        Broken::new().with("s00000/lm.attn", "F16", shape, bytes)
+    };
+    attn(&[0.5, 0.25, 0.25, 0.0, f32::NAN, 0.0]).says(
+        "tensor `s00000/lm.attn` at layer 14, head 24, query 0, key 1 is not valid: attention is not finite at flat index 4",
+    );
+    attn(&[0.5, f32::INFINITY, 0.25, 0.0, 1.0, 0.0]).says(
+        "tensor `s00000/lm.attn` at layer 14, head 3, query 0, key 1 is not valid: attention is not finite at flat index 1",
+    );
+    attn(&[0.5, 0.25, -0.25, 0.0, 1.0, 0.0]).says(
+        "tensor `s00000/lm.attn` at layer 14, head 3, query 0, key 2 is not valid: attention is negative at flat index 2; weights after the softmax are needed",
+    );
+    attn(&[0.5, 0.25, 0.25, 0.5, 1.0, 0.0]).says(
+        "tensor `s00000/lm.attn` at layer 14, head 24, query 0 is not valid: attention row 1 sums to 1.5000, more than one",
+    );
+    let two_rows = f16s(&[
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        f32::NAN,
+        0.1,
+    ]);
+    Broken::new()
+        .twice()
+        .with("s00001/lm.attn", "F16", &[1, 2, 2, 3], two_rows)
+        .with("s00001/lm.query_index", "I32", &[2], i32s(&[0, 2]))
+        .says("tensor `s00001/lm.attn` at layer 14, head 24, query 1, key 1 is not valid: attention is not finite at flat index 10");
+    let nan = f32::NAN;
+    let boxes = [nan, nan, nan, nan, 0.5, 0.0, nan, 1.0, 0.0, 0.0, 0.5, 1.0];
+    Broken::new()
+        .with("s00000/key_box", "F32", &[3, 4], f32s(&boxes))
+        .says("tensor `s00000/key_box` at key 1 is not valid: not a box: (0.5, 0) to (NaN, 1)");
+    Broken::new()
+        .with("s00000/action", "F32", &[2], f32s(&[0.5, nan]))
+        .says(
+            "tensor `s00000/action` is not valid: shapes do not fit: value 1 of the action is NaN",
+        );
+    let phi = [0.5, f64::NAN, 1.0].iter().flat_map(|v| v.to_le_bytes());
+    Broken::new()
+        .with("s00000/key_sink_phi", "F64", &[3], phi.collect())
+        .with("s00000/key_sink_width", "I32", &[1], i32s(&[64]))
+        .says("tensor `s00000/key_sink_phi` is not valid: shapes do not fit: key 1 has φ = NaN");
+    Broken::new()
+        .with("s00000/boxes", "F32", &[1, 4], f32s(&[0.0, 0.0, 1.0, 1.0]))
+        .with("s00000/box_view", "I32", &[1], i32s(&[0]))
+        .with("s00000/box_score", "F32", &[1], f32s(&[nan]))
+        .says("tensor `s00000/box_score` is not valid: shapes do not fit: box 0 has the score NaN");
+    let broken = attn(&[0.5, 0.25, 0.25, 0.0, f32::NAN, 0.0]);
+    broken.message();
+    let error = attncap::read(&broken.path()).unwrap_err();
+    assert_eq!(
+        (error.code(), error.index()),
+        (Some("E_NONFINITE"), Some(4))
+    );
+}
+
+#[test]
+fn frames_of_several_forms_are_named() {
+    let twice = || Broken::new().twice();
+    let end = "as in `s00000`; one file is for one model and one set of cameras";
+    twice()
+        .with("s00001/lm.layers", "I32", &[1], i32s(&[15]))
+        .says(&format!(
+            "tensor `s00001/lm.layers` gives layers [15] instead of [14] {end}"
+        ));
+    twice()
+        .with("s00001/lm.heads", "I32", &[2], i32s(&[3, 25]))
+        .says(&format!(
+            "tensor `s00001/lm.heads` gives heads [3, 25] instead of [3, 24] {end}"
+        ));
+    let nan = f32::NAN;
+    let column = [nan, nan, nan, nan, 0.0, 0.5, 1.0, 1.0, 0.0, 0.0, 1.0, 0.5];
+    let broken = twice().with("s00001/key_box", "F32", &[3, 4], f32s(&column));
+    let wanted = format!(
+        "tensor `s00001/key_box` gives 2 × 1 patches of view static instead of 1 × 2 patches {end}"
+    );
+    broken.says(&wanted);
+    // Also when only that frame is asked for.
+    let file = attncap::CaptureFile::open(&broken.path()).unwrap();
+    let error = file.capture(1).unwrap_err().to_string();
+    assert!(error.starts_with(&wanted), "{error}");
+    file.capture(0).unwrap();
+    let overlap = [nan, nan, nan, nan, 0.5, 0.0, 1.0, 1.0, 0.0, 0.0, 0.5, 0.5];
+    twice()
+        .with("s00001/key_box", "F32", &[3, 4], f32s(&overlap))
+        .says(&format!(
+            "tensor `s00001/key_box` gives no full grid of view static instead of 1 × 2 patches {end}"
+        ));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mixed.attncap");
+    let error = attncap::write(&path, &[composite(2, 2), composite(3, 2)]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "shapes do not fit: capture 1 has layers [10, 11, 12] instead of [10, 11] as capture 0 has; they need a file each"
+    );
+}
+
+#[test]
+fn a_view_of_mixed_grids_is_named_with_its_step() {
+    let mut capture = composite(1, 1);
+    capture.keys.extend((0..4).map(|patch| Key {
+        view: Some(0),
+        rect: Some(Grid::new(2, 2).patch_rect(patch)),
+        ..Key::default()
+    }));
+    assert_eq!(
+        capture.view_grid(0).unwrap_err().to_string(),
+        "the boxes of the image tokens (`key_box`) of view static at step 40 do not form a full grid: 382 tokens for 14 rows and 27 columns"
+    );
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.attncap");
+    let (metadata, tensors) = smallest();
     // Cut anywhere, and any byte of the header changed: an error or a capture, never a panic.
     foreign(&path, &metadata, &tensors);
     let whole = std::fs::read(&path).unwrap();

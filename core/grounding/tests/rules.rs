@@ -1,4 +1,4 @@
-//! The rules worked out by hand, and a regression test for every defect of the public releases that they avoid.
+//! The rules worked out by hand. What the public releases get wrong is in `defects.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,59 +6,14 @@
     reason = "tests"
 )]
 
-use std::sync::atomic::AtomicBool;
+mod common;
 
+use common::{UNIT, entropy, id, maps, noise, quantised, spikes};
 use grounding::*;
-
-fn flat(rows: &[&[f64]]) -> (Vec<f64>, Grid) {
-    (rows.concat(), Grid::new(rows.len(), rows[0].len()))
-}
-
-fn spikes(grid: Grid, spikes: &[(usize, f64)]) -> Vec<f64> {
-    let mut map = vec![0.0; grid.len()];
-    spikes.iter().for_each(|&(patch, value)| map[patch] = value);
-    map
-}
-
-fn maps(grid: Grid, n_layers: usize, heads: &[Vec<f64>]) -> HeadMaps {
-    let data: Vec<f32> = heads.concat().into_iter().map(|v| v as f32).collect();
-    HeadMaps::new(grid, n_layers, heads.len() / n_layers, data).unwrap()
-}
-
-fn quantised(rows: &[&[f64]]) -> Quantised {
-    let (map, grid) = flat(rows);
-    Quantised::new(grid, &map).unwrap()
-}
 
 fn patches(mask: &Mask) -> Vec<usize> {
     mask.iter().collect()
 }
-
-fn id(layer: u16, head: u16) -> HeadId {
-    HeadId { layer, head }
-}
-
-/// A reproducible map of positive weights that sums to `total`.
-fn noise(grid: Grid, seed: u64, total: f64) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64
-    };
-    let map: Vec<f64> = (0..grid.len()).map(|_| next().powi(4)).collect();
-    let sum: f64 = map.iter().sum();
-    map.into_iter().map(|v| v / sum * total).collect()
-}
-
-fn entropy(map: &[f64], grid: Grid) -> f64 {
-    spatial_entropy(map, grid, &EntropyRule::default())
-        .unwrap()
-        .entropy
-}
-
-const UNIT: i64 = 1 << 30;
 
 #[test]
 fn elbow_by_hand() {
@@ -92,61 +47,6 @@ fn elbow_by_hand() {
 }
 
 #[test]
-fn elbow_of_equal_sums_keeps_everything() {
-    for sums in [vec![UNIT / 3; 4], vec![UNIT / 2]] {
-        let outcome = elbow(&sums, &[0], sums.len(), &Elbow::default()).unwrap();
-        assert!(outcome.keep.iter().all(|&keep| keep));
-        assert_eq!(outcome.position, Some(0));
-    }
-}
-
-#[test]
-fn early_layers_neither_pass_nor_set_the_threshold() {
-    // Five layers of two heads; the first two layers look broadly at everything.
-    let sums = [0.2, 0.2, 0.2, 0.9, 0.1, 0.105, 0.1, 0.15, 0.1, 0.1];
-    let sums = sums.map(|s| (s * UNIT as f64) as i64);
-    let layers = [0, 1, 2, 3, 4];
-    let eligible = elbow(&sums, &layers, 2, &Elbow::default()).unwrap();
-    let kept: Vec<usize> = (0..10).filter(|&flat| eligible.keep[flat]).collect();
-    assert_eq!(kept, [5, 7]);
-    let all = elbow(
-        &sums,
-        &layers,
-        2,
-        &Elbow {
-            over: ElbowPool::All,
-            ..Elbow::default()
-        },
-    )
-    .unwrap();
-    assert!(
-        !all.keep.contains(&true),
-        "the early layers' sums set a threshold nobody reaches"
-    );
-    // A net of four layers excludes none, and a capture of late layers only excludes none either.
-    let small = elbow(
-        &sums[..8],
-        &layers[..4],
-        2,
-        &Elbow {
-            mode: ElbowMode::None,
-            ..Elbow::default()
-        },
-    );
-    assert!(small.unwrap().keep.iter().all(|&keep| keep));
-    let late = elbow(
-        &sums[..4],
-        &[20, 21],
-        2,
-        &Elbow {
-            mode: ElbowMode::None,
-            ..Elbow::default()
-        },
-    );
-    assert!(late.unwrap().keep.iter().all(|&keep| keep));
-}
-
-#[test]
 fn entropy_by_hand() {
     let grid = Grid::new(4, 4);
     let two = spikes(grid, &[(0, 0.25), (15, 0.25)]);
@@ -173,145 +73,24 @@ fn entropy_by_hand() {
 }
 
 #[test]
-fn entropy_does_not_depend_on_attention_to_text() {
-    let grid = Grid::new(13, 27);
-    let raw = EntropyRule {
-        normalise: false,
-        floor: Floor::Abs(0.001),
-        ..EntropyRule::default()
-    };
-    let map = noise(grid, 3, 0.8);
-    let small: Vec<f64> = map.iter().map(|v| v / 64.0).collect();
-    assert_eq!(entropy(&map, grid), entropy(&small, grid));
-    let entropies = [&map, &small].map(|m| spatial_entropy(m, grid, &raw).unwrap().entropy);
-    assert_ne!(
-        entropies[0], entropies[1],
-        "the published floor does depend on it"
-    );
-}
-
-#[test]
-fn heads_without_a_component_are_not_ranked_best() {
-    // One patch at twice the mean, on weights so small that the published floor swallows it.
-    let grid = Grid::new(27, 27);
-    let mut map = vec![0.05 / 730.0; grid.len()];
-    map[100] *= 2.0;
-    let june = HeadSelection::preset("published_june").unwrap().entropy;
-    let defect = spatial_entropy(&map, grid, &june).unwrap();
-    assert_eq!((defect.entropy, defect.components), (0.0, 0));
-    let raw = EntropyRule {
-        no_component: NoComponent::Inf,
-        ..june
-    };
-    assert_eq!(
-        spatial_entropy(&map, grid, &raw).unwrap().entropy,
-        f64::INFINITY
-    );
-    assert_eq!(
-        spatial_entropy(&map, grid, &EntropyRule::default())
-            .unwrap()
-            .components,
-        1
-    );
-}
-
-#[test]
-fn one_component_has_entropy_zero_unless_mass_below_the_floor_is_counted() {
-    let grid = Grid::new(8, 8);
-    let mut map = vec![0.0005; 64];
-    map[40..50].fill(0.0015);
-    map[0] = 0.02;
-    let june = HeadSelection::preset("published_june").unwrap().entropy;
-    let defect = spatial_entropy(&map, grid, &june).unwrap();
-    assert_eq!(defect.components, 1);
-    assert!(defect.entropy > 0.0);
-    let kept = EntropyRule {
-        total: EntropyTotal::Kept,
-        ..june
-    };
-    assert_eq!(spatial_entropy(&map, grid, &kept).unwrap().entropy, 0.0);
-}
-
-#[test]
-fn uniform_maps_show_nothing() {
-    for side in [8, 27, 91] {
-        let grid = Grid::new(side, side);
-        for total in [1.0, 0.3, 1.0 / 64.0] {
-            let map = vec![total / grid.len() as f64; grid.len()];
-            assert_eq!(entropy(&map, grid), f64::INFINITY);
-            let quantised = Quantised::new(grid, &map).unwrap();
-            assert!(quantised.mean().is_empty());
-            assert!(matches!(quantised.region_budget(3), Err(Error::FlatMap)));
-        }
-        assert_eq!(entropy(&vec![0.0; grid.len()], grid), f64::INFINITY);
-    }
-}
-
-#[test]
-fn no_square_is_assumed() {
-    for (rows, cols) in [(13, 27), (20, 11), (1, 7), (7, 1), (1, 1)] {
-        let grid = Grid::new(rows, cols);
-        let map = noise(grid, 5, 0.5);
-        let scores = score_heads(&maps(grid, 1, &[map]), &HeadSelection::default()).unwrap();
-        assert!((scores.heads[0].sum - 0.5).abs() < 1e-6);
-    }
-    assert_eq!(
-        HeadMaps::new(Grid::new(3, 3), 1, 1, vec![0.1; 10])
-            .unwrap_err()
-            .code(),
-        Some("E_SHAPE")
-    );
-}
-
-#[test]
-fn bottom_row_threshold_scales() {
-    let grid = Grid::new(24, 24);
-    // 0.06 in the bottom row out of 1: above 0.05 of the sum.
-    let heads = [1.0, 0.25].map(|scale| {
-        let mut map = vec![0.9 * scale / 575.0; grid.len()];
-        map[575] = 0.06 * scale;
-        map
-    });
-    let bottoms = |bottom_row| {
-        let selection = HeadSelection {
-            bottom_row,
-            ..HeadSelection::default()
-        };
-        score_heads(&maps(grid, 1, &heads), &selection)
-            .unwrap()
-            .heads
-            .iter()
-            .map(|h| h.bottom)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(bottoms(BottomRow::Share(28.8)), [true, true]);
-    assert_eq!(
-        bottoms(BottomRow::Abs(0.05)),
-        [true, false],
-        "the published rule depends on the sum"
-    );
-    assert_eq!(bottoms(BottomRow::Off), [false, false]);
-}
-
-#[test]
 fn sinks_are_removed_before_entropy_and_aggregation() {
     let grid = Grid::new(4, 4);
     let map = spikes(grid, &[(0, 0.5), (10, 0.25)]);
     let mut selection = HeadSelection::preset("sink_filtered").unwrap();
     let plain = maps(grid, 1, std::slice::from_ref(&map));
     assert!(
-        matches!(score_heads(&plain, &selection), Err(Error::NoSinks)),
+        matches!(score_heads(&plain, None, &selection), Err(Error::NoSinks)),
         "no silent way round the filter"
     );
     let mut sink = vec![false; 16];
     sink[0] = true;
     let known = plain.with_sinks(Sinks::Verdict(sink.into())).unwrap();
     assert_eq!(
-        score_heads(&known, &selection).unwrap().heads[0].components,
+        score_heads(&known, None, &selection).unwrap().heads[0].components,
         1
     );
     assert_eq!(
-        score_heads(&known, &HeadSelection::default())
+        score_heads(&known, None, &HeadSelection::default())
             .unwrap()
             .heads[0]
             .components,
@@ -336,55 +115,6 @@ fn sinks_are_removed_before_entropy_and_aggregation() {
 }
 
 #[test]
-fn sink_thresholds_that_cannot_fire_are_refused() {
-    let mut hidden = vec![1.0f32; 128];
-    hidden[69] = 63.0;
-    let phi = sink_phi(&hidden, 64, None).unwrap();
-    assert_eq!(
-        detect_sinks(&phi, 64, SinkRule::default()).unwrap(),
-        [false, true]
-    );
-    assert_eq!(
-        detect_sinks(&phi, 64, SinkRule::Absolute(20.0))
-            .unwrap_err()
-            .code(),
-        Some("E_OPTION")
-    );
-    assert_eq!(
-        detect_sinks(&phi, 64, SinkRule::Relative(1.0))
-            .unwrap_err()
-            .code(),
-        Some("E_OPTION")
-    );
-    hidden[3] = f32::NAN;
-    assert_eq!(sink_phi(&hidden, 64, None).unwrap_err().index(), Some(3));
-}
-
-#[test]
-fn attention_is_checked() {
-    let grid = Grid::new(2, 2);
-    let with = |changes: &[(usize, f32)]| {
-        let mut data = vec![0.1f32; 8];
-        changes.iter().for_each(|&(i, v)| data[i] = v);
-        let error = HeadMaps::new(grid, 1, 2, data).unwrap_err();
-        (error.code().unwrap(), error.index())
-    };
-    assert_eq!(with(&[(6, f32::NAN)]), ("E_NONFINITE", Some(6)));
-    assert_eq!(with(&[(6, f32::INFINITY)]), ("E_NONFINITE", Some(6)));
-    assert_eq!(with(&[(2, -0.1)]), ("E_NEGATIVE", Some(2)));
-    assert_eq!(
-        with(&[(2, -0.1), (7, f32::NAN)]),
-        ("E_NONFINITE", Some(7)),
-        "no number before a wrong one"
-    );
-    assert_eq!(with(&[(5, 5.0)]), ("E_SUM", Some(1)));
-    assert_eq!(
-        HeadMaps::new(grid, 0, 2, vec![]).unwrap_err().code(),
-        Some("E_SHAPE")
-    );
-}
-
-#[test]
 fn selection_by_hand() {
     // One spike, two spikes, one spike, and almost nothing.
     let grid = Grid::new(4, 4);
@@ -404,7 +134,7 @@ fn selection_by_hand() {
         bottom_row: BottomRow::Off,
         ..HeadSelection::default()
     };
-    let scores = score_heads(&heads(0.5), &selection).unwrap();
+    let scores = score_heads(&heads(0.5), None, &selection).unwrap();
     assert_eq!(scores.candidates, [id(0, 0), id(0, 2), id(0, 1)]);
     assert_eq!(
         scores.heads.iter().map(|h| h.rank).collect::<Vec<_>>(),
@@ -434,7 +164,7 @@ fn selection_by_hand() {
         ..selection.clone()
     };
     assert_eq!(
-        score_heads(&heads(0.75), &by_sum).unwrap().candidates[0],
+        score_heads(&heads(0.75), None, &by_sum).unwrap().candidates[0],
         id(0, 2)
     );
     let capped = HeadSelection {
@@ -445,11 +175,11 @@ fn selection_by_hand() {
         ..selection.clone()
     };
     assert_eq!(
-        score_heads(&heads(0.5), &capped).unwrap().candidates,
+        score_heads(&heads(0.5), None, &capped).unwrap().candidates,
         [id(0, 0), id(0, 2)]
     );
 
-    let nothing = score_heads(&maps(grid, 1, &[vec![0.0; 16]]), &selection).unwrap();
+    let nothing = score_heads(&maps(grid, 1, &[vec![0.0; 16]]), None, &selection).unwrap();
     assert!(nothing.candidates.is_empty());
     assert!(matches!(
         select_heads(&[nothing], &selection),
@@ -599,22 +329,6 @@ fn region_is_exact_connected_nested_and_equals_its_threshold_component() {
 }
 
 #[test]
-fn box_comes_from_one_component() {
-    let q = quantised(&[
-        &[9.0, 0.0, 0.0, 0.0],
-        &[0.0, 0.0, 0.0, 0.0],
-        &[0.0, 0.0, 0.0, 3.0],
-    ]);
-    assert_eq!(
-        q.mean().rect().unwrap(),
-        Rect::new(0.0, 0.0, 1.0, 1.0),
-        "fragments span the picture"
-    );
-    let region = q.region_component(&q.mean()).unwrap();
-    assert_eq!(region.rect().unwrap(), Rect::new(0.0, 0.0, 0.25, 1.0 / 3.0));
-}
-
-#[test]
 fn two_regions_by_hand() {
     let zeros: &[f64] = &[0.0; 5];
     let q = quantised(&[
@@ -655,55 +369,12 @@ fn two_regions_by_hand() {
 }
 
 #[test]
-fn every_budgeted_arm_has_the_same_area() {
-    let grid = Grid::new(13, 27);
-    let map = HeatMap::new(grid, noise(grid, 21, 0.6)).unwrap();
-    for budget in [Budget::Patches(29), Budget::Share(0.08)] {
-        let n = budget.patches(grid).unwrap();
-        assert_eq!(n, 29);
-        let base = BaseMask::default();
-        for rule in [
-            MaskRule::TopN(budget),
-            MaskRule::RegionBudget(budget),
-            MaskRule::TwoRegionsBudget {
-                base,
-                budget,
-                share1: 0.5,
-            },
-            MaskRule::TwoRegionsBudget {
-                base,
-                budget,
-                share1: 0.2,
-            },
-        ] {
-            assert_eq!(mask_from_map(&map, &rule).unwrap().count(), n, "{rule:?}");
-        }
-    }
-    assert_eq!(Budget::Share(0.07).patches(Grid::new(10, 10)).unwrap(), 7);
-    assert_eq!(Budget::Share(0.001).patches(Grid::new(10, 10)).unwrap(), 1);
-}
-
-#[test]
 fn dilation_stops_at_the_border() {
     let grid = Grid::new(4, 5);
     let corner = Mask::new(grid, (0..20).map(|i| i == 0).collect()).unwrap();
     assert_eq!(patches(&corner.dilated(1)), [0, 1, 5, 6]);
     assert_eq!(corner.dilated(0), corner);
     assert_eq!(corner.dilated(usize::MAX).count(), 20);
-}
-
-#[test]
-fn symmetric_spikes_fall_to_the_lowest_index() {
-    let grid = Grid::new(9, 9);
-    let heads = maps(grid, 1, &[spikes(grid, &[(20, 0.25), (60, 0.25)])]);
-    let gaze = gaze(&heads, &[id(0, 0)], &HeadSelection::default()).unwrap();
-    assert_eq!(gaze.peak, Some(20));
-    assert!(gaze.mask.bits[20] && !gaze.mask.bits[60]);
-    assert_eq!(gaze.mask.count(), 9);
-    assert_eq!(
-        gaze.rect,
-        Some(Rect::new(1.0 / 9.0, 1.0 / 9.0, 4.0 / 9.0, 4.0 / 9.0))
-    );
 }
 
 #[test]
@@ -766,6 +437,8 @@ fn frames_without_a_region_are_misses() {
     let sample = |map: Vec<f64>, truth| Sample {
         maps: maps(grid, 1, &[map]),
         truth,
+        split: Split::Tune,
+        episode: 0,
     };
     let truth = Some(Rect::new(0.25, 0.25, 0.5, 0.5));
     let samples = [
@@ -782,12 +455,16 @@ fn frames_without_a_region_are_misses() {
         mask: MaskRule::RegionBudget(Budget::Patches(1)),
         ..HeadSelection::default()
     };
-    let run =
-        |selection: &HeadSelection| evaluate(&samples, selection, &AtomicBool::new(false)).unwrap();
+    let mut analysis = Analysis::new(usize::MAX);
+    for sample in samples {
+        analysis.push(sample).unwrap();
+    }
+    let mut run = |selection: &HeadSelection| analysis.evaluate(selection, &()).unwrap();
     let result = run(&selection);
-    assert_eq!(result.candidates, [1, 0, 0, 1]);
-    assert!(result.frames[3].is_none());
-    let m = result.metrics;
+    let candidates: Vec<_> = result.frames.iter().map(|f| f.candidates).collect();
+    assert_eq!(candidates, [Some(1), Some(0), Some(0), Some(1)]);
+    assert!(result.frames[3].metrics.is_none());
+    let m = result.tune.unwrap().metrics;
     assert_eq!(
         (m.frames, m.empty, m.pointing, m.box_recall),
         (3, 2, 1.0 / 3.0, 1.0 / 3.0)
@@ -801,18 +478,19 @@ fn frames_without_a_region_are_misses() {
         },
         ..selection
     };
-    assert!(matches!(
-        evaluate(&samples, &none, &AtomicBool::new(false)),
-        Err(Error::NoHeads)
-    ));
+    let failed = run(&none);
+    assert_eq!(failed.selected.unwrap_err().code(), Some("E_NO_HEADS"));
+    assert_eq!(
+        failed.frames[0].failure.as_ref().unwrap().code(),
+        Some("E_NO_HEADS")
+    );
+    assert_eq!(failed.tune.unwrap().metrics.empty, 3);
     let naive = run(&HeadSelection {
         aggregate: Aggregate::Naive,
         ..none
     });
-    assert_eq!(
-        (naive.metrics.pointing, naive.selected.heads.len()),
-        (1.0 / 3.0, 0)
-    );
+    assert_eq!(naive.tune.unwrap().metrics.pointing, 1.0 / 3.0);
+    assert!(naive.selected.is_err() && naive.frames[0].failure.is_none());
 }
 
 #[test]

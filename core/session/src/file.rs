@@ -125,6 +125,9 @@ pub struct Session {
     /// Every threshold from attention to mask.
     #[serde(default)]
     pub selection: HeadSelection,
+    /// Another selection that is measured beside it.
+    #[serde(default)]
+    pub beside: Option<HeadSelection>,
     /// Which map is shown.
     #[serde(default)]
     pub map: MapChoice,
@@ -155,6 +158,7 @@ impl Default for Session {
             step: 0,
             camera: 0,
             selection: HeadSelection::default(),
+            beside: None,
             map: MapChoice::default(),
             overlay: Overlay::default(),
             figure: None,
