@@ -82,6 +82,7 @@ fn capture(layers: usize, heads: usize, grid: Grid) -> Arc<Capture> {
 fn inputs(capture: Arc<Capture>, area: f64) -> LookInputs {
     LookInputs {
         capture,
+        companions: Default::default(),
         view: 0,
         selection: HeadSelection {
             mask: MaskRule::RegionBudget(Budget::Share(area)),

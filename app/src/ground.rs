@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, bail};
 use episode::boxes::BoxFile;
 use grounding::analysis::Summary;
-use grounding::{Analysis, Capture, Error, Evaluation, Forward, HeadId, HeadSelection, Split};
+use grounding::{Analysis, Capture, Error, Forward, HeadId, HeadSelection, Split};
 use model::DeviceChoice;
 use serde_json::{Value, json};
 use session::Session;
@@ -219,6 +219,7 @@ impl Grounded {
             .first()
             .map(|frame| frame.capture.as_ref());
         let selected = self.report.selected();
+        let why = selected.as_ref().err().map(|why| why.to_string());
         let heads: Vec<Value> = selected
             .map(|selected| {
                 selected
@@ -251,7 +252,7 @@ impl Grounded {
             "camera": self.camera,
             "reference": self.report.source.map(|source| source.label()),
             "heads": heads,
-            "heads_error": selected.err().map(|error| error.to_string()),
+            "heads_error": why,
             "tau": self.report.evaluation.tau,
             "metrics": { "tune": self.report.evaluation.tune, "held_out": self.report.evaluation.held_out },
             "frames": frames,
@@ -305,11 +306,11 @@ impl fmt::Display for Grounded {
             ),
             None => writeln!(f, "{name:<13} nothing to measure"),
         };
-        let Evaluation { tune, held_out, .. } = &*self.report.evaluation;
-        line(f, Split::Tune.label(), *tune)?;
-        line(f, Split::HeldOut.label(), *held_out)?;
-        for (split, summary) in [(Split::Tune, tune), (Split::HeldOut, held_out)] {
-            if let Some(swapped) = summary.as_ref().and_then(|s| s.metrics.swapped) {
+        line(f, Split::Tune.label(), self.report.evaluation.tune)?;
+        line(f, Split::HeldOut.label(), self.report.evaluation.held_out)?;
+        for split in [Split::Tune, Split::HeldOut] {
+            let summary = self.report.evaluation.summary(split);
+            if let Some(swapped) = summary.and_then(|s| s.metrics.swapped) {
                 writeln!(
                     f,
                     "{:<13} {:>4} frames under another instruction: pointing {:.0} %, overlap of the masks {:.3}",

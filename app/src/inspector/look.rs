@@ -246,7 +246,7 @@ impl Look {
 }
 
 /// What the same heads and rules make of the frame under another instruction; none where it was not seen under one.
-pub fn swap_metrics(
+fn swap_metrics(
     maps: &HeadMaps,
     heads: &[HeadId],
     selection: &HeadSelection,

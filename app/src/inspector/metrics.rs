@@ -1,5 +1,6 @@
 //! Dataset-wide numbers for the newest selection, in the background.
 
+use super::companions::{Companions, read};
 use super::latest::Latest;
 use super::survey::{Survey, SurveyFrame};
 use super::truth::{Truth, TruthSource};
@@ -141,8 +142,12 @@ impl Prepared {
             let reason = format!("the model does not look through `{}`", request.view);
             return (Err(reason.into()), None);
         };
+        let companions = Companions {
+            swapped: frame.swapped.clone(),
+            generic: frame.generic.clone(),
+        };
         let maps = if request.selection.forward == request.survey.passes.forward {
-            frame.head_maps(&request.selection, view)
+            read(capture, &companions, &request.selection, view)
         } else {
             Err(Error::Recorded)
         };
@@ -200,6 +205,8 @@ pub struct Report {
     pub curves: Vec<Arc<Curve>>,
     /// In which form attention is kept.
     pub form: Form,
+    /// Why no frame has maps, where none has.
+    unread: Option<Arc<str>>,
 }
 
 impl Report {
@@ -268,6 +275,10 @@ impl Report {
             .collect();
         Self {
             request: request.clone(),
+            unread: match prepared.iter().find(|known| known.place.is_ok()) {
+                Some(_) => None,
+                None => prepared.iter().find_map(|known| known.place.clone().err()),
+            },
             source: frames.iter().find_map(|f| f.source),
             frames: frames.into(),
             evaluation: Arc::new(evaluation),
@@ -278,8 +289,13 @@ impl Report {
     }
 
     /// The vote over the tuning split, or why it chose no head.
-    pub fn selected(&self) -> Result<&Selected, &Arc<Error>> {
-        self.evaluation.selected.as_ref()
+    pub fn selected(&self) -> Result<&Selected, Arc<str>> {
+        let why = |error: &Arc<Error>| {
+            self.unread
+                .clone()
+                .unwrap_or_else(|| error.to_string().into())
+        };
+        self.evaluation.selected.as_ref().map_err(why)
     }
 
     /// The heads that the tuning split chooses under `selection`: at once when that is a matter of counting again, else
@@ -345,6 +361,7 @@ impl Report {
             source: self.source,
             curves: self.curves.clone(),
             form: self.form,
+            unread: self.unread.clone(),
         };
         change(&mut next);
         next
@@ -594,8 +611,9 @@ impl Watch for Streaming<'_> {
 mod tests {
     use super::super::Prompt;
     use super::super::fake::{GRID, fake_capture, fake_capture_under, peak};
+    use super::super::survey::Passes;
     use super::*;
-    use grounding::{Budget, ElbowMode, MaskRule};
+    use grounding::{Budget, Criterion, ElbowMode, MaskRule};
     use std::sync::atomic::AtomicUsize;
 
     fn survey(n: usize) -> Arc<Survey> {
@@ -616,7 +634,7 @@ mod tests {
             .collect();
         Arc::new(Survey {
             planned: n,
-            passes: Default::default(),
+            passes: Passes::default(),
             frames,
         })
     }
@@ -667,55 +685,6 @@ mod tests {
     }
 
     #[test]
-    fn every_hit_has_one_under_another_instruction_beside_it() {
-        let tune = measure(&request(16)).evaluation.tune.unwrap().metrics;
-        let swapped = tune.swapped.unwrap();
-        assert_eq!(
-            (tune.pointing, swapped.pointing, swapped.frames),
-            (1.0, 0.0, 8)
-        );
-        assert_eq!(swapped.mask_overlap, 0.0);
-    }
-
-    #[test]
-    fn heads_can_be_chosen_by_language_and_by_boxes() {
-        let good = [HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }];
-        for criterion in [
-            grounding::Criterion::InstructionChange,
-            grounding::Criterion::Boxes(grounding::BoxScore::Iou),
-        ] {
-            let mut request = request(16);
-            request.selection.criterion = criterion;
-            request.selection.elbow.mode = ElbowMode::None;
-            let report = measure(&request);
-            assert_eq!(report.selected().unwrap().heads, good, "{criterion}");
-            // Without what the criterion works on it says so.
-            let mut survey = (*request.survey).clone();
-            for frame in &mut survey.frames {
-                frame.swapped = None;
-                frame.exact = vec![None];
-            }
-            request.survey = Arc::new(survey);
-            let why = measure(&request).selected().unwrap_err().to_string();
-            assert!(why.contains("choose heads by entropy"), "{why}");
-        }
-    }
-
-    #[test]
-    fn captures_of_another_forward_pass_are_not_passed_off() {
-        let mut request = request(8);
-        request.selection.forward = grounding::Forward::TowardInstruction(2.0);
-        let report = measure(&request);
-        assert!(report.evaluation.heads().is_empty());
-        let why = |f: &FrameReport| f.failure.as_deref().unwrap_or_default().to_owned();
-        let said = report.frames.iter().map(why);
-        assert!(
-            said.into_iter()
-                .all(|why| why.contains("recorded forward pass"))
-        );
-    }
-
-    #[test]
     fn frames_without_a_mask_count_as_misses() {
         let mut request = request(8);
         request.selection.elbow.mode = ElbowMode::Manual(5.0);
@@ -735,6 +704,51 @@ mod tests {
         assert!(why.contains("sink"), "{why}");
         let same = |f: &FrameReport| f.failure.as_deref() == Some(&*why);
         assert!(report.frames.iter().all(same));
+    }
+
+    #[test]
+    fn every_hit_has_one_under_another_instruction_beside_it() {
+        let tune = measure(&request(16)).evaluation.tune.unwrap().metrics;
+        let swapped = tune.swapped.unwrap();
+        assert_eq!(
+            (tune.pointing, swapped.pointing, swapped.frames),
+            (1.0, 0.0, 8)
+        );
+        assert_eq!(swapped.mask_overlap, 0.0);
+    }
+
+    #[test]
+    fn heads_can_be_chosen_by_language_and_by_boxes() {
+        let good = [HeadId { layer: 3, head: 1 }, HeadId { layer: 4, head: 1 }];
+        for criterion in [
+            Criterion::InstructionChange,
+            Criterion::Boxes(grounding::BoxScore::Iou),
+        ] {
+            let mut request = request(16);
+            request.selection.criterion = criterion;
+            request.selection.elbow.mode = ElbowMode::None;
+            let report = measure(&request);
+            assert_eq!(report.selected().unwrap().heads, good, "{criterion}");
+            // Without what the criterion works on it says so.
+            let mut survey = (*request.survey).clone();
+            for frame in &mut survey.frames {
+                frame.swapped = None;
+                frame.exact = vec![None];
+            }
+            request.survey = Arc::new(survey);
+            let report = measure(&request);
+            let why = report.selected().unwrap_err();
+            assert!(why.contains("choose heads by entropy"), "{why}");
+        }
+    }
+
+    #[test]
+    fn captures_of_another_forward_pass_are_not_passed_off() {
+        let mut request = request(8);
+        request.selection.forward = grounding::Forward::TowardInstruction(2.0);
+        let report = measure(&request);
+        let why = report.selected().unwrap_err();
+        assert!(why.contains("recorded forward pass"), "{why}");
     }
 
     #[test]
@@ -806,7 +820,7 @@ mod tests {
         let part = MetricsRequest {
             survey: Arc::new(Survey {
                 planned: 16,
-                passes: whole.survey.passes,
+                passes: Passes::default(),
                 frames: whole.survey.frames[..8].to_vec(),
             }),
             ..whole.clone()

@@ -1,10 +1,9 @@
 //! The sample of a dataset that dataset-wide numbers are measured on.
 
 use super::captures::{Prompt, capture_bytes};
-use super::companions::{Companions, read};
 use crate::capture_file::OpenCaptures;
 use episode::{Dataset, DatasetInfo};
-use grounding::{Capture, Forward, HeadMaps, HeadSelection, Rect, Split};
+use grounding::{Capture, Forward, HeadSelection, Rect, Split};
 use std::sync::Arc;
 
 /// Frames in a survey. 32 frames a half give a standard error of about 0.04 for an IoU that spreads by 0.2, at less than
@@ -117,18 +116,6 @@ pub struct SurveyFrame {
 }
 
 impl SurveyFrame {
-    /// The maps a selection works on in one view of the capture, with those under other prompts.
-    ///
-    /// # Errors
-    /// As [`Capture::head_maps_for`]; of another prompt only where the selection cannot do without it.
-    pub fn head_maps(&self, selection: &HeadSelection, view: usize) -> grounding::Result<HeadMaps> {
-        let companions = Companions {
-            swapped: self.swapped.clone(),
-            generic: self.generic.clone(),
-        };
-        read(&self.capture, &companions, selection, view)
-    }
-
     /// Bytes that its captures are charged for.
     pub fn bytes(&self) -> usize {
         let captures = [

@@ -210,10 +210,10 @@ fn slider_move(bencher: Bencher, case: Case) {
 }
 
 /// Samples per second by number of threads: what is done for one sample shares nothing with the next.
-#[divan::bench(args = [1, 2, 4], sample_count = 20)]
+#[divan::bench(args = [1, 2], sample_count = 200)]
 fn select_and_mask_on_threads(bencher: Bencher, threads: usize) {
     let selection = HeadSelection::default();
-    let frames: Vec<HeadMaps> = (0..128)
+    let frames: Vec<HeadMaps> = (0..16)
         .map(|seed| Case::new(1, MODELS[2]).frame(seed))
         .collect();
     let pool = rayon::ThreadPoolBuilder::new()

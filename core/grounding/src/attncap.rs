@@ -1,8 +1,7 @@
 //! Attention captures as files: `attncap/1`, a safetensors layout that any PyTorch model can be made to write.
 //!
 //! One file holds one model and one set of cameras, and any number of steps, which agree in their layers, heads and patch
-//! grids. Per step, under a prefix `s00000/`,
-//! `s00001/`, … in the order of the list `steps` in the metadata:
+//! grids. Per step, under a prefix `s00000/`, `s00001/`, … in the order of the list `steps` in the metadata:
 //!
 //! | tensor | type, shape | meaning |
 //! |---|---|---|

@@ -75,7 +75,6 @@ impl Components {
     }
 
     /// Makes the patches above a threshold the set.
-    #[inline(always)]
     pub(crate) fn mark<T: Weight>(&mut self, map: &[T], threshold: T) {
         let words = &mut self.set[self.lead..];
         let (chunks, rest) = map.as_chunks::<64>();
@@ -97,7 +96,6 @@ impl Components {
     }
 
     /// Weights of the components of the set.
-    #[inline(always)]
     pub(crate) fn weigh(&mut self, weight_of: impl Fn(usize) -> f64) -> &mut [f64] {
         self.link();
         let Self {
@@ -156,7 +154,6 @@ impl Components {
     }
 
     /// Finds for every patch of the set the earlier neighbours that are in it.
-    #[inline(always)]
     fn link(&mut self) {
         let Grid { rows: _, cols } = self.grid;
         let set = &self.set[self.lead..];
@@ -198,7 +195,6 @@ impl Components {
 }
 
 /// One bit per value above a threshold.
-#[inline(always)]
 fn bits_above<T: Weight>(values: &[T; 64], threshold: T) -> u64 {
     let mut bits = 0;
     for (i, &eight) in values.as_chunks::<8>().0.iter().enumerate() {

@@ -50,7 +50,6 @@ impl EntropyMeasure {
     /// Measures a map `[P]` that adds up to `sum` and of which `scale` times every weight is meant.
     ///
     /// Shares do not depend on a common factor, so the map is neither normalised nor scaled; only the floor is.
-    #[inline(always)]
     pub(crate) fn run<T: Weight>(&mut self, map: &[T], sum: f64, scale: f64) -> SpatialEntropy {
         let rule = self.rule;
         let nothing = SpatialEntropy {
@@ -110,7 +109,6 @@ impl EntropyMeasure {
 }
 
 /// −Σ p ln p over the shares of the weights in a total, never below 0. The weights become the terms.
-#[inline(always)]
 fn surprise(weights: &mut [f64], total: f64) -> f64 {
     let scale = 1.0 / total;
     for weight in &mut *weights {
@@ -120,11 +118,10 @@ fn surprise(weights: &mut [f64], total: f64) -> f64 {
     (-maps::sum(weights)).max(0.0)
 }
 
-/// Natural logarithm of a positive normal number to some 1e-15; a number for 0.
+/// Natural logarithm of a positive normal number to some 1e-15.
 ///
 /// The one of the standard library calls into the system for every value. This one has no branch, so the compiler takes
 /// several at a time.
-#[inline(always)]
 fn ln(x: f64) -> f64 {
     const ONE: u64 = 1.0f64.to_bits();
     const ROOT_HALF: u64 = std::f64::consts::FRAC_1_SQRT_2.to_bits();

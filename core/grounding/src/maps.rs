@@ -327,11 +327,19 @@ pub(crate) fn check_attention(data: &[f32], grid: Grid, lead: &[usize]) -> Resul
 
 /// Checks that rows of `len` weights are finite, not negative and sum to at most one.
 pub(crate) fn check_rows(data: &[f32], len: usize) -> Result<()> {
-    // One pass proves the good case; the search for the culprit runs only when something is wrong.
-    let good = data
-        .iter()
-        .fold(true, |good, &v| good & (0.0..f32::INFINITY).contains(&v));
-    if !good {
+    // One pass proves the good case; the search for a culprit runs only when something is wrong. The bits of a weight
+    // from 0 up stay below those of infinity: neither they nor they plus the distance to the sign bit have that bit.
+    const TO_SIGN: u32 = (1 << 31) - f32::INFINITY.to_bits();
+    let (mut any, mut over) = (0, None);
+    for (row, weights) in data.chunks(len.max(1)).enumerate() {
+        let bits = weights.iter().map(|v| v.to_bits());
+        any = bits.fold(any, |any, bits| any | bits | bits.wrapping_add(TO_SIGN));
+        let sum = sum(weights);
+        if sum > MAX_ROW_SUM && over.is_none() {
+            over = Some(Error::RowSum { row, sum });
+        }
+    }
+    if any >> 31 != 0 {
         if let Some(index) = data.iter().position(|v| !v.is_finite()) {
             return Err(Error::NonFinite { index });
         }
@@ -339,13 +347,7 @@ pub(crate) fn check_rows(data: &[f32], len: usize) -> Result<()> {
             return Err(Error::Negative { index });
         }
     }
-    for (row, weights) in data.chunks_exact(len.max(1)).enumerate() {
-        let sum = sum(weights);
-        if sum > MAX_ROW_SUM {
-            return Err(Error::RowSum { row, sum });
-        }
-    }
-    Ok(())
+    over.map_or(Ok(()), Err)
 }
 
 /// A weight as it is stored.
@@ -372,7 +374,6 @@ impl Weight for f64 {
         bound
     }
 
-    #[inline(always)]
     fn above(values: [Self; 8], threshold: Self) -> u8 {
         f64x8::from(values)
             .simd_gt(f64x8::splat(threshold))
@@ -396,7 +397,6 @@ impl Weight for f32 {
         }
     }
 
-    #[inline(always)]
     fn above(values: [Self; 8], threshold: Self) -> u8 {
         f32x8::from(values)
             .simd_gt(f32x8::splat(threshold))
@@ -405,13 +405,11 @@ impl Weight for f32 {
 }
 
 /// Sum in f64.
-#[inline(always)]
 pub(crate) fn sum<T: Weight>(values: &[T]) -> f64 {
     reduce(values, 0.0, T::real, |sum, v| sum + v)
 }
 
 /// Largest value, 0 where none is above it.
-#[inline(always)]
 pub(crate) fn largest<T: Weight>(values: &[T]) -> T {
     reduce(
         values,
@@ -423,7 +421,6 @@ pub(crate) fn largest<T: Weight>(values: &[T]) -> T {
 
 /// Sixteen running results, which are halved in the end: the compiler keeps several to a vector register, and none
 /// waits for the last.
-#[inline(always)]
 fn reduce<T: Copy, U: Copy>(
     values: &[T],
     start: U,

@@ -186,7 +186,8 @@ impl Meter {
         let spatial = self.measure.run(map, map_sum, scale);
         map_sum *= scale;
         let patches = map.len();
-        let brightest_below = largest(&map[patches - self.grid.cols..]) as f64 * scale;
+        let bottom_row = &map[patches - self.grid.cols..];
+        let brightest_below = f64::from(largest(bottom_row)) * scale;
         let bottom = match self.bottom_row {
             BottomRow::Off => false,
             BottomRow::ComponentFull => spatial.bottom_row_full,
