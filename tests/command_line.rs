@@ -511,6 +511,32 @@ fn a_policy_is_evaluated() {
     );
     run(&format!("eval {dir} --suite object --episodes 0")).failed();
 
+    // So are evaluations under changed attention, each on its own.
+    for (forward, name) in [
+        (
+            "toward_instruction:3",
+            "object-A-seed7-3-toward_instruction-3.json",
+        ),
+        (
+            "sinks_redistributed",
+            "object-A-seed7-3-sinks_redistributed.json",
+        ),
+        (
+            "sinks_redistributed:0.1",
+            "object-A-seed7-3-sinks_redistributed-keep0.1.json",
+        ),
+    ] {
+        let changed = run(&format!("{words} --forward {forward} --json")).json();
+        assert_eq!(changed["episodes"], 3, "{changed}");
+        assert_ne!(changed["forward"], report["forward"]);
+        assert!(eval.join(name).is_file(), "{name}");
+    }
+    let kept = fs::read(eval.join("object-A-seed7-3.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept["forward"], "AsTrained");
+    let text = run(&format!("{words} --forward toward_instruction")).ok();
+    assert!(text.contains("instruction × 2"), "{text}");
+
     // A run that cannot be written to, say somebody else's, can be evaluated.
     let foreign = copy_of_run("not-mine");
     fs::write(foreign.join("eval"), "").unwrap();
@@ -587,6 +613,61 @@ fn attention_is_grounded() {
     ))
     .refused(&capture);
     run(&format!("ground {} --frames 0", show(dir))).failed();
+}
+
+#[test]
+fn known_targets_are_compared_by_name() {
+    let dir = finished_run();
+    let probe = dir.join("probes").join(LAST).join("frame-0.safetensors");
+    let look = format!("ground {} --frames 6", show(dir));
+    for target in grounding::TARGETS {
+        let grounded = run(&format!("{look} --json --target {target}")).json();
+        assert_eq!(grounded["frames"].as_array().unwrap().len(), 6, "{target}");
+        let frame = &grounded["frames"][0];
+        assert!(
+            frame["metrics"]["pointing"].is_boolean(),
+            "{target}: {frame}"
+        );
+        // Beside every hit there is one under another instruction.
+        let swapped = &frame["metrics"]["swapped"];
+        assert!(swapped["pointing"].is_boolean(), "{target}: {frame}");
+        if ["naive", "groundlmm_point", "relative"].contains(&target) {
+            assert!(frame["failure"].is_null(), "{target}: {frame}");
+        }
+    }
+    let text = run(&format!("{look} --target relative")).ok();
+    assert!(
+        text.contains("under another instruction: pointing"),
+        "{text}"
+    );
+    // A change of the attention is part of the target, and can be asked for on its own.
+    let changed = |words: &str| {
+        let grounded = run(&format!("{look} --json {words}")).json();
+        (
+            grounded["selection"]["forward"].clone(),
+            grounded["frames"].clone(),
+        )
+    };
+    let plain = changed("--target naive");
+    let factor = changed("--target naive --forward toward_instruction:4");
+    assert_eq!(plain.0, "AsTrained");
+    assert_eq!(factor.0["TowardInstruction"], 4.0);
+    assert_ne!(plain.1, factor.1);
+    assert_eq!(
+        changed("--target toward_instruction --forward as_trained").0,
+        "AsTrained"
+    );
+
+    let said = run(&format!("{look} --target somewhere")).failed();
+    assert!(said.contains("there are selected, naive"), "{said}");
+    let recorded = format!("ground {} --target toward_instruction", show(&probe));
+    let said = run(&recorded).refused(&probe);
+    assert!(said.contains("cannot be changed"), "{said}");
+    let absolute = at("absolute.ron");
+    let rule = "(forward: RedistributeSinks((rule: Absolute(20.0))))";
+    fs::write(&absolute, rule).unwrap();
+    let said = run(&format!("{look} --selection {}", show(&absolute))).failed();
+    assert!(said.contains("can never fire"), "{said}");
 }
 
 /// A recipe of a picture and of what the finished run's model selects.

@@ -879,6 +879,19 @@ mod tests {
             .is_ok()
         );
         assert!(parse(&["--device", "tpu"]).is_err());
+        for (forward, fits) in [
+            ("as_trained", true),
+            ("toward_instruction:3", true),
+            ("sinks_redistributed:0.5", true),
+            ("toward_instruction:0", false),
+            ("sinks_redistributed:2", false),
+            ("var", false),
+        ] {
+            let eval = ["eval", "R", "--suite", "object", "--forward", forward];
+            assert_eq!(parse(&eval).is_ok(), fits, "{forward}");
+            let ground = ["ground", "R", "--forward", forward];
+            assert_eq!(parse(&ground).is_ok(), fits, "{forward}");
+        }
         for stray in [
             &["some/folder", "train", "R"][..],
             &["--demo", "train", "R"],

@@ -171,8 +171,6 @@ pub struct Survey {
     pub frames: Vec<SurveyFrame>,
 }
 
-impl SurveyFrame {}
-
 impl Survey {
     /// Whether this is the other survey, or that one with more frames at its end.
     pub fn is_more_of(&self, other: &Self) -> bool {
