@@ -33,6 +33,7 @@ struct KeptCapture {
     dataset: String,
     episode: usize,
     step: usize,
+    forward: Forward,
     capture: Arc<Capture>,
 }
 
@@ -75,12 +76,14 @@ impl CaptureSource for FigureSource {
         dataset: &SharedDataset,
         episode: usize,
         step: usize,
+        forward: Forward,
     ) -> Result<Arc<Capture>, SourceError> {
         let name = self.name_of(dataset);
         let stamp = Stamp::of(checkpoint);
         let same = |k: &&KeptCapture| {
             (k.checkpoint.as_path(), k.stamp) == (checkpoint, stamp)
                 && (k.dataset.as_str(), k.episode, k.step) == (name.as_str(), episode, step)
+                && k.forward == forward
         };
         if let Some(kept) = self.captures.iter().find(same) {
             return Ok(kept.capture.clone());
@@ -91,7 +94,7 @@ impl CaptureSource for FigureSource {
             episode,
             step,
             prompt: Prompt::AsGiven,
-            forward: Forward::AsTrained,
+            forward,
         };
         let capture = Arc::new(self.models.capture(&request)?);
         if self.captures.len() == KEPT_CAPTURES {
@@ -103,6 +106,7 @@ impl CaptureSource for FigureSource {
             dataset: name,
             episode,
             step,
+            forward,
             capture: capture.clone(),
         });
         Ok(capture)

@@ -201,6 +201,15 @@ impl Look {
         })
     }
 
+    /// The mask against a box in `[0, 1]` of the image, also under another instruction where that is known.
+    pub fn against(&self, rect: Rect) -> Option<FrameMetrics> {
+        let gaze = self.gaze.as_ref().ok()?;
+        let rect = self.grid.grid_from_image(rect);
+        let swapped = swap_metrics(&self.maps, &self.heads, &self.inputs.selection, gaze, &rect);
+        let metrics = frame_metrics(gaze, &rect).ok()?;
+        Some(FrameMetrics { swapped, ..metrics })
+    }
+
     /// The mask's box in `[0, 1]` of the image.
     pub fn mask_rect(&self) -> Option<Rect> {
         self.gaze

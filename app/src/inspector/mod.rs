@@ -897,7 +897,13 @@ impl Inspector {
         workers.metrics.request(MetricsRequest {
             survey: survey.clone(),
             selection: state.settings.selection.clone(),
-            beside: state.settings.beside.as_deref().cloned(),
+            // What reads other attention needs captures of its own.
+            beside: state
+                .settings
+                .beside
+                .as_deref()
+                .filter(|beside| beside.reads_like(selection))
+                .cloned(),
             view,
             memory: state.sample.memory() / 2,
             boxes: state

@@ -1,7 +1,7 @@
 //! The pseudo-gaze mask against what it should cover: detector boxes and, where there is one, exact ground truth.
 
 use egui::{Align, Color32, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
-use grounding::{FrameMetrics, Rect as Area, Split, frame_metrics};
+use grounding::{FrameMetrics, Rect as Area, Split};
 
 use super::attention::no_look_ui;
 use super::trajectory::{inspected_frame, inspected_size, tile};
@@ -164,10 +164,7 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
     let late = context.inspector.look_is_late();
     let dash = || (RichText::new("–").monospace(), String::new());
     let detection = truth.detections.first().map(|d| d.rect);
-    let against = |rect: Option<Area>| {
-        let gaze = look.gaze.as_ref().ok()?;
-        frame_metrics(gaze, &look.grid.grid_from_image(rect?)).ok()
-    };
+    let against = |rect: Option<Area>| look.against(rect?);
     let columns: Vec<(&str, FrameMetrics)> = [
         ("Detector", against(detection)),
         ("Exact", against(truth.target)),
@@ -242,6 +239,26 @@ fn numbers_ui(ui: &mut Ui, context: &PaneContext<'_>, look: &Look) {
         name("Within one patch"),
         "The same with the box grown by one patch on every side",
         hit(|m| m.pointing_slack),
+    );
+    let still: Vec<_> = columns
+        .iter()
+        .map(|(_, m)| match m.swapped {
+            Some(swapped) if !late => {
+                let (text, color) = match swapped.pointing {
+                    true => ("stays", tokens.warn),
+                    false => ("leaves", tokens.text),
+                };
+                (RichText::new(text).color(color), String::new())
+            }
+            _ => dash(),
+        })
+        .collect();
+    table.row(
+        ui,
+        name("Pointing, swapped"),
+        "Whether the brightest patch still lies in the box under another instruction: a gaze that stays is led by what \
+         stands out, not by language",
+        still,
     );
     table.row(
         ui,

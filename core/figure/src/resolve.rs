@@ -9,8 +9,8 @@ use episode::boxes::BoxFile;
 use episode::{Region, SharedDataset, is_specification};
 use grounding::attncap::CaptureFile;
 use grounding::{
-    Aggregate, Capture, Error as GroundingError, Gaze, HeadId, HeadMaps, HeadSelection, HeatMap,
-    Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
+    Aggregate, Capture, Error as GroundingError, Forward, Gaze, HeadId, HeadMaps, HeadSelection,
+    HeatMap, Rect, ViewGrid, frame_metrics, heat_map, score_heads, select_heads,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -31,7 +31,7 @@ pub trait CaptureSource {
     /// Whatever the reader says.
     fn dataset(&mut self, dataset: &str) -> Result<SharedDataset, SourceError>;
 
-    /// Runs the model of a checkpoint folder on one frame.
+    /// Runs the model of a checkpoint folder on one frame, with its attention changed by `forward`.
     ///
     /// # Errors
     /// Whatever the model says.
@@ -41,6 +41,7 @@ pub trait CaptureSource {
         dataset: &SharedDataset,
         episode: usize,
         step: usize,
+        forward: Forward,
     ) -> Result<Arc<Capture>, SourceError>;
 
     /// Whether the work is to be given up; asked between frames.
@@ -220,12 +221,19 @@ impl ResolvedFrame {
                 .clone()
                 .filter(|_| a == 0)
                 .map(Look::Captures);
+            let forward = arm.selection.forward;
+            let bad = |e: GroundingError| {
+                fail(format!("the attention of arm {} cannot be used", a + 1))(e.into())
+            };
             let capture = match own.as_ref().unwrap_or(&arm.look) {
                 Look::Nothing => {
                     return Err(missing(format!(
                         "arm {} has nothing to look with; name captures or a checkpoint",
                         a + 1
                     )));
+                }
+                Look::Captures(_) if forward != Forward::AsTrained => {
+                    return Err(bad(GroundingError::Recorded));
                 }
                 Look::Captures(path) => files.capture(path, frame, row)?,
                 Look::Checkpoint(path) => {
@@ -235,12 +243,9 @@ impl ResolvedFrame {
                         ));
                     };
                     source
-                        .capture(path, dataset, episode, step)
+                        .capture(path, dataset, episode, step, forward)
                         .map_err(fail(format!("cannot capture {place}")))?
                 }
-            };
-            let bad = |e: GroundingError| {
-                fail(format!("the attention of arm {} cannot be used", a + 1))(e.into())
             };
             let view = view(&capture, &camera).map_err(missing)?;
             let grid = capture.view_grid(view).map_err(bad)?;

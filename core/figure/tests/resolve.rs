@@ -17,8 +17,8 @@ use figure::{
     SourceError, render, resolve,
 };
 use grounding::{
-    Capture, CaptureParts, Detection, HeadId, HeadSelection, Key, Query, Rect, TokenRole, View,
-    attncap,
+    Capture, CaptureParts, Detection, Forward, HeadId, HeadSelection, Key, Query, Rect, TokenRole,
+    View, attncap,
 };
 
 /// Attention from capture files only.
@@ -35,6 +35,7 @@ impl CaptureSource for FilesOnly {
         _: &SharedDataset,
         _: usize,
         _: usize,
+        _: Forward,
     ) -> Result<Arc<Capture>, SourceError> {
         Err("no model can be run here".into())
     }
@@ -178,7 +179,8 @@ fn capture(step: u64, row: usize, col: usize) -> Capture {
     .unwrap()
 }
 
-/// A model that looks at the target when its folder is called `good` and at a corner otherwise.
+/// A model that looks at the target when its folder is called `good` or its attention is changed, and at a corner
+/// otherwise.
 #[derive(Default)]
 struct Models {
     runs: usize,
@@ -199,9 +201,10 @@ impl CaptureSource for Models {
         _: &SharedDataset,
         _: usize,
         step: usize,
+        forward: Forward,
     ) -> Result<Arc<Capture>, SourceError> {
         self.runs += 1;
-        let (row, col) = if checkpoint.ends_with("good") {
+        let (row, col) = if checkpoint.ends_with("good") || forward != Forward::AsTrained {
             (1, 2)
         } else {
             (3, 5)
@@ -316,6 +319,29 @@ fn everything_a_recipe_names_is_fetched_and_measured() {
     );
     assert!(!line.contains("/runs"), "{line}");
     render(&data, &recipe().style).unwrap();
+}
+
+#[test]
+fn a_model_is_looked_through_under_the_forward_pass_of_its_arm() {
+    let mut recipe = recipe();
+    recipe.arms = vec![arm("other")];
+    let shown = |recipe: &Recipe| {
+        resolve(recipe, &mut Models::default()).map(|data| data.rows[0].cells[4].numbers)
+    };
+    assert!(!shown(&recipe).unwrap().unwrap().hit);
+    recipe.arms[0].selection.forward = Forward::TowardInstruction(2.0);
+    assert!(shown(&recipe).unwrap().unwrap().hit);
+    // What was recorded is what it is.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("captures.safetensors");
+    attncap::write(&path, &[capture(2, 1, 2), capture(4, 1, 2)]).unwrap();
+    recipe.arms[0].look = Look::Captures(path);
+    let error = shown(&recipe).unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    assert!(
+        cause.unwrap_or_default().contains("recorded forward pass"),
+        "{error}"
+    );
 }
 
 #[test]
