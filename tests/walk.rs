@@ -578,21 +578,21 @@ fn the_time_of_the_robot_is_scrubbed() {
 #[test]
 fn a_threshold_moves_the_numbers_and_is_taken_back() {
     let mut person = Person::with_the_demo();
-    let before = person.row("Tuning split");
-    assert_eq!(before.len(), 4, "{before:?}");
+    let before = person.row("Mean IoU");
+    assert_eq!(before.len(), 3, "frame, tuning split, held out: {before:?}");
     let area = person.number(Role::Slider, "Area");
     person
         .one(Role::Slider, "Area")
         .set_value_accesskit(3.0 * area);
     person.settle();
     assert_eq!(person.number(Role::SpinButton, "Area"), 3.0 * area);
-    let after = person.row("Tuning split");
+    let after = person.row("Mean IoU");
     assert_ne!(after, before, "a mask of three times the area");
     person.press(Modifiers::COMMAND, Key::Z);
     assert_eq!(person.number(Role::Slider, "Area"), area);
-    assert_eq!(person.row("Tuning split"), before);
+    assert_eq!(person.row("Mean IoU"), before);
     person.press(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
-    assert_eq!(person.row("Tuning split"), after);
+    assert_eq!(person.row("Mean IoU"), after);
 
     // Fewer heads, by the field beside the slider; then everything back at once.
     let chosen = |person: &Person| {
@@ -610,9 +610,216 @@ fn a_threshold_moves_the_numbers_and_is_taken_back() {
     assert_eq!(chosen(&person), 1);
     person.choose(&Command::ResetSelection);
     assert_eq!(person.number(Role::SpinButton, "Heads k") as usize, k);
-    assert_eq!(person.row("Tuning split"), before);
+    assert_eq!(person.row("Mean IoU"), before);
     person.choose(&Command::Undo);
     assert_eq!(person.number(Role::SpinButton, "Heads k"), 1.0);
+    assert_eq!(person.0.state().errors(), 0);
+}
+
+#[test]
+fn both_splits_show_intervals_and_the_swapped_instruction() {
+    let person = Person::with_the_demo();
+    let iou = person.row("Mean IoU");
+    for split in &iou[1..] {
+        // `0.14 0.12–0.17`
+        let (value, interval) = split.split_once(' ').unwrap();
+        let (low, high) = interval.trim().split_once('–').unwrap();
+        let [value, low, high] = [value, low, high].map(|text| text.parse::<f64>().unwrap());
+        assert!(low <= value && value <= high, "{split}");
+    }
+    for hit in ["Hit", "Hit ± 1 patch", "Box IoU ≥ 0.5"] {
+        let row = person.row(hit);
+        assert!(
+            row[1..]
+                .iter()
+                .all(|cell| cell.contains(" %") && cell.contains('–')),
+            "{row:?}"
+        );
+    }
+    for swapped in ["Hit, swapped", "± 1, swapped"] {
+        let row = person.row(swapped);
+        assert_eq!(row.len(), 3, "{row:?}");
+        let is_told = |cell: &String| cell.starts_with('–') || cell.contains(" %");
+        assert!(row[1..].iter().all(is_told), "{row:?}");
+    }
+    assert!(person.sees(Role::Label, "report this") && person.sees(Role::Label, "no result"));
+    let votes = person
+        .0
+        .query_all_by_label_contains(" tuning frames vote for ");
+    assert_eq!(votes.count(), 1);
+}
+
+#[test]
+fn every_named_set_is_chosen_and_says_what_it_is() {
+    let mut person = Person::with_the_demo();
+    let presets = [
+        "Paper",
+        "Published code, June",
+        "Published code, August",
+        "Sinks removed",
+        "Robust (few frames)",
+        "Elbow over all heads",
+        "Default",
+    ];
+    let targets = [
+        "Mean of all heads",
+        "GroundLMM point",
+        "Against a generic prompt",
+        "DINO, 60 % of attention",
+        "Sinks redistributed (VAR)",
+        "Instruction doubled",
+        "Selected heads",
+    ];
+    let sets = presets.map(|name| ("Preset", name));
+    for (list, name) in sets.into_iter().chain(targets.map(|name| ("Target", name))) {
+        person.pick(list, name);
+        assert_eq!(person.value(Role::ComboBox, list), name);
+        let inspector = person.0.state().inspector();
+        let look = inspector.look().expect("a look");
+        assert_eq!(look.inputs.selection, person.state().settings.selection);
+        if let Err(reason) = &look.gaze {
+            assert!(!reason.is_empty(), "{name}");
+            assert!(person.sees(Role::Label, reason), "{name}: {reason}");
+        }
+        if let Err(reason) = inspector.report().unwrap().selected() {
+            assert!(!reason.to_string().is_empty(), "{name}");
+        }
+    }
+    // A change that no set knows.
+    person
+        .one(Role::SpinButton, "Heads k")
+        .set_value_accesskit(7.0);
+    person.settle();
+    assert_eq!(person.value(Role::ComboBox, "Preset"), "Custom");
+    assert!(person.sees(Role::Label, "k 7"), "what differs, in short");
+    assert_eq!(person.0.state().errors(), 0);
+}
+
+#[test]
+fn a_strip_sets_the_value_it_is_clicked_at() {
+    let mut person = Person::with_the_demo();
+    let before = person.state().settings.selection.clone();
+    let area = person.number(Role::Slider, "Area");
+    person.scroll_to(Role::Slider, "Area");
+    let strip = {
+        let strips = person
+            .0
+            .query_all_by_label_contains("IoU against Area, best ");
+        let strips: Vec<Rect> = strips.map(|node| node.rect()).collect();
+        assert_eq!(strips.len(), 1);
+        strips[0]
+    };
+    let place = |share: f32| strip.left_center() + egui::vec2(share * strip.width(), 0.0);
+    person.0.hover_at(place(0.5));
+    person.0.drag_at(place(0.5));
+    person.0.run_steps(2);
+    let middle = person.number(Role::Slider, "Area");
+    assert!((middle - 26.0).abs() < 2.0 && middle != area, "{middle}");
+    person.0.hover_at(place(0.8));
+    person.0.run_steps(2);
+    person.0.drop_at(place(0.8));
+    person.settle();
+    assert!(person.number(Role::Slider, "Area") > middle);
+    // One drag is one step.
+    person.press(Modifiers::COMMAND, Key::Z);
+    assert_eq!(person.state().settings.selection, before);
+    assert_eq!(person.0.state().errors(), 0);
+}
+
+#[test]
+fn two_selections_stand_side_by_side() {
+    let mut person = Person::with_the_demo();
+    let before = person.state().settings.selection.clone();
+    person.click(Role::Button, "Side by side");
+    assert!(
+        person
+            .one(Role::Button, "Swap with the selection beside")
+            .accesskit_node()
+            .is_disabled()
+    );
+    person.pick("Compare with", "Published code, June");
+    assert_eq!(
+        person.value(Role::ComboBox, "Compare with"),
+        "Published code, June"
+    );
+    assert!(person.sees(Role::Label, "default") && person.sees(Role::Label, "published_june"));
+    // Both lists of heads, best first, as the report has them.
+    let columns = |person: &Person| -> [Vec<String>; 2] {
+        let right = |name: &str| person.one(Role::Label, name).rect().right();
+        let top = person.one(Role::Label, "Chosen").rect().top();
+        let column = |right: f32| {
+            let texts = person.texts().into_iter();
+            texts
+                .filter(|(rect, text)| {
+                    text.starts_with('L')
+                        && text.contains("·H")
+                        && rect.top() >= top - 4.0
+                        && (rect.right() - right).abs() < 8.0
+                })
+                .map(|(_, text)| text)
+                .collect()
+        };
+        [column(right("This")), column(right("Beside"))]
+    };
+    let inspector = person.0.state().inspector();
+    let report = inspector.report().unwrap().clone();
+    let look = inspector.look().unwrap().clone();
+    let beside = report.beside.as_ref().expect("the numbers beside");
+    let heads: [Vec<String>; 2] = [&report.evaluation, beside].map(|evaluation| {
+        let heads = evaluation.heads().iter();
+        heads.map(|id| look.head_name(*id)).collect()
+    });
+    assert_eq!(columns(&person), heads);
+    assert_ne!(heads[0], heads[1], "the demo tells the two apart");
+    assert!(person.text_with(" in common").starts_with(char::is_numeric));
+    assert_eq!(person.row("Mean IoU").len(), 2);
+    person.text_with("Beside minus this: IoU ");
+
+    person.click(Role::Button, "Swap with the selection beside");
+    assert_eq!(
+        person.state().settings.selection.preset_name(),
+        Some("published_june")
+    );
+    let [this, other] = columns(&person);
+    assert_eq!([other, this], heads);
+    person.press(Modifiers::COMMAND, Key::Z);
+    assert_eq!(person.state().settings.selection, before);
+    // From the list of frames to the frame.
+    let rows = person.0.query_all_by_label_contains(": IoU ");
+    let row = rows.filter_map(|node| node.accesskit_node().label()).next();
+    let row = row.expect("a frame that differs");
+    person.scroll_to(Role::Button, &row);
+    person.click(Role::Button, &row);
+    let place = row.split(": ").next().unwrap();
+    person.text_with(&format!("{place} of "));
+    person.scroll_to(Role::Button, "Clear");
+    person.click(Role::Button, "Clear");
+    assert_eq!(person.state().settings.beside, None);
+    assert_eq!(person.0.state().errors(), 0);
+}
+
+#[test]
+fn another_number_of_frames_is_measured() {
+    let mut person = Person::with_the_demo();
+    let measured = |person: &Person| person.0.state().inspector().report().unwrap().frames.len();
+    let before = measured(&person);
+    person.click(Role::Button, "Sample");
+    assert!(person.sees(Role::Label, "f32 in memory"));
+    person
+        .one(Role::SpinButton, "Frames")
+        .set_value_accesskit(24.0);
+    person.settle();
+    assert_eq!((person.state().sample.frames, measured(&person)), (24, 24));
+    assert!(person.sees(Role::Label, "12 frames of 6 episodes"));
+    person
+        .one(Role::SpinButton, "Memory")
+        .set_value_accesskit(16.0);
+    person.settle();
+    assert_eq!(person.state().sample.memory_mib, 16);
+    let all = person.state().dataset.as_ref().unwrap().data.info().frames;
+    person.click(Role::Button, &format!("Measure {all} frames"));
+    assert_eq!(measured(&person), all);
+    assert!(all > before);
     assert_eq!(person.0.state().errors(), 0);
 }
 
@@ -731,7 +938,7 @@ fn the_queue_of_gaps_leads_to_frames() {
         queue(&person)
     );
     person.text_with(&format!("{} of ", place(&second)));
-    assert_eq!(person.row("This frame")[0], format!("{:.2}", gap(&second)));
+    assert_eq!(person.row("Mean IoU")[0], format!("{:.2}", gap(&second)));
     person.click(Role::Button, "Next disagreement");
     let chosen: Vec<String> = queue(&person)
         .into_iter()

@@ -39,11 +39,30 @@ impl SurveyPlan {
         let episodes = dataset.info().episodes;
         let taken = episodes.min(frames);
         let mut plan = Self::default();
+        let mut chosen = Vec::with_capacity(taken);
+        let mut missing = frames;
         for rank in 0..taken {
             let episode = rank * episodes / taken;
             let length = dataset.episode(episode)?.length;
             // The first `frames % taken` episodes give one frame more.
             let share = (frames / taken + usize::from(rank < frames % taken)).min(length);
+            missing -= share;
+            chosen.push((episode, length, share));
+        }
+        // Longer episodes make up for those that are too short.
+        while missing > 0 {
+            let before = missing;
+            for (_, length, share) in &mut chosen {
+                if *share < *length && missing > 0 {
+                    *share += 1;
+                    missing -= 1;
+                }
+            }
+            if missing == before {
+                break;
+            }
+        }
+        for (rank, (episode, length, share)) in chosen.into_iter().enumerate() {
             let offset = ((rank as f64 + 0.5) * GOLDEN).fract();
             let split = if rank % 2 == 0 {
                 Split::Tune

@@ -8,7 +8,7 @@ use grounding::{
 use std::sync::Arc;
 
 use super::Table;
-use super::controls::choice;
+use super::controls::{choice, unnamed};
 use super::names::{Named, Phrases};
 use super::numbers::{Measure, audit_text, has_room_for_intervals};
 use crate::command::Command;
@@ -16,7 +16,7 @@ use crate::icons::Face;
 use crate::inspector::{FrameReport, Report, head_name};
 use crate::panes::PaneContext;
 use crate::theme::{self, SPACE};
-use crate::widgets::{command_icon, section};
+use crate::widgets::command_icon;
 
 /// Frames that are listed.
 const FRAMES: usize = 8;
@@ -219,8 +219,10 @@ impl Beside {
 
 /// A section with a remark at its end.
 fn heading(ui: &mut Ui, title: &str, remark: &str, color: Color32) {
+    ui.add_space(SPACE);
     ui.horizontal(|ui| {
-        section(ui, title);
+        let title = RichText::new(title).text_style(theme::section_style());
+        ui.label(title.color(theme::tokens(ui).text_strong));
         ui.label(RichText::new(remark).small().color(color));
     });
 }
@@ -302,8 +304,7 @@ fn chooser(ui: &mut Ui, context: &mut PaneContext<'_>) {
     {
         context.send(Command::SetBeside(wish.map(Box::new)));
     }
-    ui.horizontal(|ui| {
-        super::controls::name_cell(ui, "", "");
+    unnamed(ui, |ui| {
         command_icon(ui, context, Face::Text("Swap"), &Command::SwapBeside);
         let none = Command::SetBeside(None);
         let clear = ui.add_enabled(beside.is_some(), Button::new("Clear"));
@@ -421,15 +422,28 @@ impl Table {
     /// A row whose cells hold anything, as high as the highest of them.
     fn cells(&self, ui: &mut Ui, name: &str, help: &str, mut cell: impl FnMut(&mut Ui, usize)) {
         let tokens = theme::tokens(ui);
+        let named = |ui: &mut Ui| {
+            let label = ui.label(RichText::new(name).color(tokens.text));
+            label.on_hover_text(help);
+        };
+        // Words need more room than numbers: where there is little, the name stands above.
+        let is_narrow = self.columns.iter().any(|width| *width < 22.0 * SPACE);
+        let gap = ui.spacing().item_spacing.x;
+        let half = (ui.available_width() - gap) / 2.0;
+        if is_narrow {
+            named(ui);
+        }
         ui.horizontal_top(|ui| {
             let height = ui.text_style_height(&egui::TextStyle::Body);
             let left = Layout::left_to_right(Align::Center);
-            ui.allocate_ui_with_layout(vec2(self.name, height), left, |ui| {
-                ui.set_min_width(self.name);
-                let label = ui.label(RichText::new(name).color(tokens.text));
-                label.on_hover_text(help);
-            });
+            if !is_narrow {
+                ui.allocate_ui_with_layout(vec2(self.name, height), left, |ui| {
+                    ui.set_min_width(self.name);
+                    named(ui);
+                });
+            }
             for (column, width) in self.columns.iter().enumerate() {
+                let width = if is_narrow { &half } else { width };
                 let layout = Layout::right_to_left(Align::Min).with_main_wrap(true);
                 ui.allocate_ui_with_layout(vec2(*width, height), layout, |ui| {
                     ui.set_min_width(*width);

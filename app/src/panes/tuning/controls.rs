@@ -2,49 +2,62 @@
 
 use egui::{
     Align, ComboBox, DragValue, Layout, Rect, RichText, Sense, Slider, SliderClamping, TextStyle,
-    Ui, UiBuilder, vec2,
+    TextWrapMode, Ui, UiBuilder, vec2,
 };
 use std::ops::RangeInclusive;
 
 use crate::theme::{self, SPACE};
 
 /// Width of the names left of the controls, in points.
-pub(super) const NAME: f32 = 33.0 * SPACE;
-/// The same where there is little room.
-const NARROW_NAME: f32 = 24.0 * SPACE;
-/// Below this width names have less room.
-const NARROW: f32 = 66.0 * SPACE;
+const NAME: f32 = 33.0 * SPACE;
+/// Below this width names stand above their controls.
+const NARROW: f32 = 72.0 * SPACE;
 /// Width of the numbers right of the sliders.
-pub(super) const VALUE: f32 = 17.0 * SPACE;
+const VALUE: f32 = 17.0 * SPACE;
 
-/// The name of a row, with its help; gives back the id that labels the control.
-pub(super) fn name_cell(ui: &mut Ui, name: &str, help: &str) -> egui::Id {
-    let width = match ui.available_width() < NARROW {
-        true => NARROW_NAME,
-        false => NAME,
+/// A row with a name and controls of any kind, which are given the id of their label.
+pub(super) fn row<R>(
+    ui: &mut Ui,
+    name: &str,
+    help: &str,
+    controls: impl FnOnce(&mut Ui, egui::Id) -> R,
+) -> R {
+    let named = |ui: &mut Ui| {
+        let label = ui.add(egui::Label::new(name).wrap());
+        let id = label.id;
+        if !help.is_empty() {
+            label.on_hover_text(help);
+        }
+        id
     };
-    ui.allocate_ui_with_layout(
-        vec2(width, ui.spacing().interact_size.y),
-        Layout::left_to_right(Align::Center),
-        |ui| {
-            ui.set_min_width(width);
-            let label = ui.add(egui::Label::new(name).wrap());
-            let id = label.id;
-            if !help.is_empty() {
-                label.on_hover_text(help);
-            }
-            id
-        },
-    )
+    if ui.available_width() < NARROW {
+        let label = named(ui);
+        return ui.horizontal(|ui| controls(ui, label)).inner;
+    }
+    ui.horizontal(|ui| {
+        let size = vec2(NAME, ui.spacing().interact_size.y);
+        let left = Layout::left_to_right(Align::Center);
+        let label = ui.allocate_ui_with_layout(size, left, |ui| {
+            ui.set_min_size(size);
+            named(ui)
+        });
+        controls(ui, label.inner)
+    })
     .inner
 }
 
-/// A row with a name and controls of any kind, which are given the id of their label.
-pub(super) fn row(ui: &mut Ui, name: &str, help: &str, controls: impl FnOnce(&mut Ui, egui::Id)) {
-    ui.horizontal(|ui| {
-        let label = name_cell(ui, name, help);
-        controls(ui, label);
-    });
+/// Something in the column of the controls.
+pub(super) fn unnamed<R>(ui: &mut Ui, controls: impl FnOnce(&mut Ui) -> R) -> R {
+    if ui.available_width() < NARROW {
+        return ui.horizontal_wrapped(controls).inner;
+    }
+    ui.horizontal_top(|ui| {
+        ui.add_space(NAME + ui.spacing().item_spacing.x);
+        let size = vec2(ui.available_width(), 0.0);
+        let wrapped = Layout::left_to_right(Align::Min).with_main_wrap(true);
+        ui.allocate_ui_with_layout(size, wrapped, controls).inner
+    })
+    .inner
 }
 
 /// Rows that can do nothing at present stay where they are, greyed, and say why.
@@ -70,12 +83,16 @@ pub(super) fn choice(
     selected: &str,
     options: impl FnOnce(&mut Ui),
 ) {
+    let mode = match ui.available_width() < NARROW {
+        true => TextWrapMode::Wrap,
+        false => TextWrapMode::Truncate,
+    };
     row(ui, name, help, |ui, label| {
         let width = ui.available_width();
         ComboBox::from_id_salt(name)
             .width(width)
-            .height(100.0 * SPACE)
-            .truncate()
+            .height(130.0 * SPACE)
+            .wrap_mode(mode)
             .selected_text(selected)
             .show_ui(ui, options)
             .response
@@ -128,30 +145,24 @@ pub(super) fn kind<T: Copy>(
 
 /// A small text in the column of the controls.
 pub(super) fn note(ui: &mut Ui, text: &str, color: egui::Color32) {
-    ui.horizontal(|ui| {
-        name_cell(ui, "", "");
+    unnamed(ui, |ui| {
         ui.add(egui::Label::new(RichText::new(text).small().color(color)).wrap());
     });
 }
 
 /// What is chosen, in a sentence. Takes the room of the longest sentence there is, so that nothing below it moves.
 pub(super) fn sentence(ui: &mut Ui, all: &[&str], chosen: &str) {
-    ui.horizontal_top(|ui| {
-        name_cell(ui, "", "");
+    unnamed(ui, |ui| {
         let (width, font) = (ui.available_width(), TextStyle::Small.resolve(ui.style()));
         let color = theme::tokens(ui).text_weak;
         let height = |text: &&str| {
-            let galley = ui.painter().layout(
-                (*text).to_owned(),
-                font.clone(),
-                egui::Color32::PLACEHOLDER,
-                width,
-            );
+            let (text, any) = ((*text).to_owned(), egui::Color32::PLACEHOLDER);
+            let galley = ui.painter().layout(text, font.clone(), any, width);
             galley.size().y
         };
-        let tallest = all.iter().map(height).fold(0.0, f32::max);
-        ui.allocate_ui_with_layout(vec2(width, tallest), Layout::top_down(Align::Min), |ui| {
-            ui.set_min_size(vec2(width, tallest));
+        let size = vec2(width, all.iter().map(height).fold(0.0, f32::max));
+        ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
+            ui.set_min_size(size);
             ui.add(egui::Label::new(RichText::new(chosen).small().color(color)).wrap());
         });
     });
@@ -170,8 +181,7 @@ impl SliderRow<'_> {
     /// Shows name, slider and number; gives back where the slider is. A value out of the slider's range, from a file, stays
     /// what it is until it is moved.
     pub(super) fn show(&self, ui: &mut Ui, value: &mut f64) -> Rect {
-        ui.horizontal(|ui| {
-            let label = name_cell(ui, self.name, self.help);
+        row(ui, self.name, self.help, |ui, label| {
             let spacing = ui.spacing().item_spacing.x;
             ui.spacing_mut().slider_width =
                 (ui.available_width() - VALUE - spacing).max(8.0 * SPACE);
@@ -192,6 +202,5 @@ impl SliderRow<'_> {
             ui.add_sized(size, number).labelled_by(label);
             slider.rect
         })
-        .inner
     }
 }

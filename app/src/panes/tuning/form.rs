@@ -483,10 +483,10 @@ impl Form<'_> {
             );
             row(
                 ui,
-                "Before",
-                "Divide the map by its sum, so that attention given to text does not matter",
+                "Every map",
+                "Divide the map by its sum first, so that attention given to text does not matter",
                 |ui, _| {
-                    ui.checkbox(&mut e.normalise, "normalise the map");
+                    ui.checkbox(&mut e.normalise, "is divided by its sum");
                 },
             );
         });

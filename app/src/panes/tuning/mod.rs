@@ -24,6 +24,9 @@ use strip::Strips;
 /// Below this height the numbers scroll with the form, and one line of them stays.
 const ROOM_FOR_NUMBERS: f32 = 100.0 * SPACE;
 
+/// Below this width the buttons of the views move together.
+const NARROW: f32 = 66.0 * SPACE;
+
 /// Every field of the head selection.
 #[derive(Default)]
 pub struct Tuning {
@@ -87,6 +90,10 @@ impl Pane for Tuning {
         self.strips.update(report, inspector.is_busy(context.state));
         let is_high = ui.available_height() >= ROOM_FOR_NUMBERS;
         ui.horizontal_wrapped(|ui| {
+            if ui.available_width() < NARROW {
+                ui.spacing_mut().button_padding.x = SPACE;
+                ui.spacing_mut().item_spacing.x = SPACE / 2.0;
+            }
             for view in View::ALL {
                 ui.selectable_value(&mut self.view, view, view.label())
                     .on_hover_text(view.help());
@@ -106,7 +113,7 @@ impl Pane for Tuning {
             .show(ui, |ui| {
                 // The floating scroll bar must not lie on the numbers.
                 ui.set_max_width(ui.available_width() - 3.0 * SPACE);
-                if shows_table && !is_high {
+                if self.view == View::Thresholds && !is_high {
                     ui.scope(|ui| numbers::table_ui(ui, context));
                 }
                 match self.view {

@@ -214,7 +214,8 @@ fn dash(ui: &Ui, has_room: bool) -> LayoutJob {
     let mut job = LayoutJob::default();
     job.append("–", 0.0, mono(ui, &TextStyle::Monospace, weak));
     if has_room {
-        let room = " ".repeat(INTERVAL + 1);
+        // Spaces at the end of a line take no room, unless something without a width ends it.
+        let room = format!("{:INTERVAL$} \u{200b}", "");
         job.append(&room, 0.0, mono(ui, &TextStyle::Small, weak));
     }
     job
@@ -232,8 +233,14 @@ pub(super) fn table_ui(ui: &mut Ui, context: &PaneContext<'_>) {
     let report = inspector.report().map(|r| &**r);
     let tokens = theme::tokens(ui);
     let small = |text: &str, color| RichText::new(text).small().color(color);
-    let name = 23.0 * SPACE;
     let shows_frame = ui.available_width() >= 68.0 * SPACE;
+    let name = match shows_frame {
+        true => 23.0 * SPACE,
+        false => {
+            ui.spacing_mut().item_spacing.x = SPACE;
+            22.0 * SPACE
+        }
+    };
     let weights: &[f32] = match shows_frame {
         true => &[0.45, 1.0, 1.0],
         false => &[1.0, 1.0],
@@ -270,8 +277,13 @@ pub(super) fn table_ui(ui: &mut Ui, context: &PaneContext<'_>) {
         .text_style(theme::section_style())
         .color(tokens.text_strong);
     let held_out = report.and_then(|r| r.evaluation.summary(Split::HeldOut));
-    let mut headings: Vec<(WidgetText, String)> = frame_heading("This frame").into_iter().collect();
-    headings.push(heading("Tuning split", tokens.text_weak, Split::Tune));
+    let mut headings: Vec<(WidgetText, String)> = frame_heading("Frame").into_iter().collect();
+    let tuning = if shows_frame {
+        "Tuning split"
+    } else {
+        "Tuning"
+    };
+    headings.push(heading(tuning, tokens.text_weak, Split::Tune));
     headings.push((held.into(), audit_text(context, Split::HeldOut, held_out)));
     table.row(
         ui,
@@ -521,13 +533,9 @@ pub(super) fn histogram_ui(
     const HEIGHT: f32 = 10.0 * SPACE;
     let counts = evaluation.map(Evaluation::candidates).unwrap_or_default();
     let tokens = theme::tokens(ui);
-    ui.horizontal_top(|ui| {
-        controls::name_cell(
-            ui,
-            "Votes a frame",
-            "How many frames of the tuning split vote for how many heads. Bars below k are marked: zeros and small numbers \
-             say that the elbow is fragile here",
-        );
+    let help = "How many frames of the tuning split vote for how many heads. Bars below k are marked: zeros and small \
+                numbers say that the elbow is fragile here";
+    controls::row(ui, "Votes a frame", help, |ui, _| {
         let (rect, response) =
             ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::hover());
         let text = histogram_text(&counts);
@@ -542,7 +550,12 @@ pub(super) fn histogram_ui(
             painter.text(at, egui::Align2::LEFT_BOTTOM, text, font, tokens.text_weak);
             return;
         };
-        let last = counts.keys().copied().max().unwrap_or(0).max(selection.candidates);
+        let last = counts
+            .keys()
+            .copied()
+            .max()
+            .unwrap_or(0)
+            .max(selection.candidates);
         let step = rect.width() / (last + 1) as f32;
         let middle = |heads: usize| rect.left() + (heads as f32 + 0.5) * step;
         for (&heads, &frames) in &counts {
@@ -562,7 +575,13 @@ pub(super) fn histogram_ui(
             let at = egui::pos2(middle(heads), rect.bottom());
             let font = font.clone();
             let text = heads.to_string();
-            painter.text(at, egui::Align2::CENTER_BOTTOM, text, font, tokens.text_weak);
+            painter.text(
+                at,
+                egui::Align2::CENTER_BOTTOM,
+                text,
+                font,
+                tokens.text_weak,
+            );
         }
         response.on_hover_ui(|ui| {
             ui.label(&text);

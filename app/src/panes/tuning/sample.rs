@@ -4,7 +4,7 @@ use egui::{DragValue, ProgressBar, Response, RichText, Ui};
 use grounding::Split;
 use grounding::analysis::Form as Stored;
 
-use super::controls::{name_cell, note, row};
+use super::controls::{note, row, unnamed};
 use crate::command::Command;
 use crate::panes::PaneContext;
 use crate::state::Sample;
@@ -40,8 +40,7 @@ impl SampleForm {
                 ui.label(RichText::new(format!("of {}", grouped(all as u64))).weak());
             },
         );
-        ui.horizontal_wrapped(|ui| {
-            name_cell(ui, "", "");
+        unnamed(ui, |ui| {
             for frames in steps(all) {
                 let text = match frames == all {
                     true => "all".to_owned(),
