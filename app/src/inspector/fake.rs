@@ -170,21 +170,22 @@ pub fn fake_capture_under(episode: usize, step: usize, prompt: Prompt) -> Captur
     let mut capture = fake_capture(episode, step);
     let keys = capture.keys.len();
     let elsewhere = (peak(episode, step) + 5) % (GRID.len() - GRID.cols);
-    let swap = |row: &mut [f32]| row.swap(peak(episode, step), elsewhere);
-    let level = |row: &mut [f32]| {
-        let mean = row[..GRID.len()].iter().sum::<f32>() / GRID.len() as f32;
-        row[..GRID.len()].fill(mean);
-    };
-    let (words, change): (&str, &dyn Fn(&mut [f32])) = match prompt {
+    let words = match prompt {
         Prompt::AsGiven => return capture,
-        Prompt::Swapped => (OTHER, &swap),
-        Prompt::Generic => (model::GENERIC_PROMPT, &level),
+        Prompt::Swapped => OTHER,
+        Prompt::Generic => model::GENERIC_PROMPT,
     };
     let mut attn = capture.attn.to_vec();
     for (index, row) in attn.chunks_mut(keys).enumerate() {
         // Head 1 of layers 3 and 4, second query.
         if [(3 * 4 + 1) * 2 + 1, (4 * 4 + 1) * 2 + 1].contains(&index) {
-            change(row);
+            match prompt {
+                Prompt::Swapped => row.swap(peak(episode, step), elsewhere),
+                _ => {
+                    let mean = row[..GRID.len()].iter().sum::<f32>() / GRID.len() as f32;
+                    row[..GRID.len()].fill(mean);
+                }
+            }
         }
     }
     capture.attn = attn.into();
