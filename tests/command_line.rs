@@ -618,9 +618,9 @@ fn attention_is_grounded() {
 #[test]
 fn two_selections_are_measured_side_by_side() {
     let dir = finished_run();
+    let data = "tabletop:object?episodes=8";
     let words = format!(
-        "ground {} --model {} --frames 12 --selection robust --beside published_june --curves --memory 1",
-        show(recording()),
+        "ground {data} --model {} --frames 16 --selection robust --beside published_june --curves --memory 1",
         show(dir)
     );
     let grounded = run(&format!("{words} --json")).json();
@@ -649,7 +649,7 @@ fn two_selections_are_measured_side_by_side() {
     }
     let votes = grounded["candidates"].as_object().unwrap();
     let frames: u64 = votes.values().map(|frames| frames.as_u64().unwrap()).sum();
-    assert_eq!(frames, 6, "every frame of the tuning split is counted");
+    assert_eq!(frames, 8, "every frame of the tuning split is counted");
     let curves = list(&grounded["curves"]);
     let fields: Vec<&Value> = curves.iter().map(|curve| &curve["field"]).collect();
     for field in ["k", "sigma", "area", "sinks"] {
@@ -672,22 +672,22 @@ fn two_selections_are_measured_side_by_side() {
 
 #[test]
 fn a_folder_of_captures_is_grounded_as_one() {
-    let probes = finished_run().join("probes").join(LAST);
-    let files = fs::read_dir(&probes).unwrap().count();
-    assert!(files > 1);
-    let grounded = run(&format!("ground {} --json", show(&probes))).json();
-    assert_eq!(grounded["frames"].as_array().unwrap().len(), files);
-    // Other files beside them are left alone, a damaged capture is named.
+    let probe = finished_run()
+        .join("probes")
+        .join(LAST)
+        .join("frame-0.safetensors");
     let folder = at("captures");
     fs::create_dir_all(&folder).unwrap();
-    for entry in fs::read_dir(&probes).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    for name in ["a", "b"] {
+        fs::copy(&probe, folder.join(format!("{name}.safetensors"))).unwrap();
     }
+    // Other files beside them are left alone, a damaged capture is named.
     fs::write(folder.join("notes.txt"), "about these").unwrap();
-    let again = run(&format!("ground {} --json", show(&folder))).json();
-    assert_eq!(again["frames"], grounded["frames"]);
-    let whole = fs::read(probes.join("frame-0.safetensors")).unwrap();
+    let grounded = run(&format!("ground {} --json", show(&folder))).json();
+    let frames = grounded["frames"].as_array().unwrap();
+    assert_eq!(frames.len(), 2);
+    assert_eq!(frames[0]["metrics"], frames[1]["metrics"]);
+    let whole = fs::read(&probe).unwrap();
     let cut = folder.join("zz.safetensors");
     fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
     run(&format!("ground {}", show(&folder))).refused(&cut);

@@ -354,16 +354,16 @@ impl CaptureIndex {
     }
 
     /// Number of frames, swaps not counted.
-    pub fn len(&self) -> usize {
+    fn frame_count(&self) -> usize {
         self.frames.len()
     }
 
     /// Up to `frames` of them at equal distances, with their place and split, each read when it is taken.
     pub fn spread(&self, frames: usize) -> impl Iterator<Item = anyhow::Result<SurveyFrame>> {
-        let taken = self.len().min(frames);
+        let taken = self.frame_count().min(frames);
         let halves = Halves::of(self.groups.iter().map(String::as_str));
         (0..taken).map(move |rank| {
-            let index = rank * self.len() / taken;
+            let index = rank * self.frame_count() / taken;
             let (at, swap) = self.frames.get(index).context("no such frame")?;
             let (group, split) = halves.place(
                 self.groups.get(index).map_or("", String::as_str),
@@ -485,5 +485,48 @@ mod tests {
         assert_eq!(open.place(one.info(), 1), Some((0, 3)));
         let open = file(&[("a.mp4", 3), ("b.mp4", 3)]);
         assert!(open.index_of(one.info(), 0, 3).is_err());
+    }
+
+    #[test]
+    fn a_folder_of_files_is_read_frame_by_frame() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, model: &str, source: &str, steps: std::ops::Range<usize>| {
+            let captures: Vec<Capture> = steps
+                .map(|step| {
+                    let mut capture = fake_capture(0, step);
+                    capture.model_id = model.to_owned();
+                    capture.source = source.to_owned();
+                    capture
+                })
+                .collect();
+            attncap::write(&dir.path().join(name), &captures).unwrap();
+        };
+        assert!(!CaptureIndex::is_folder(dir.path()));
+        write("b.safetensors", "policy", "fake, episode 1", 0..4);
+        write("a.safetensors", "policy", "fake, episode 0", 0..6);
+        std::fs::write(dir.path().join("notes.txt"), "").unwrap();
+        assert!(CaptureIndex::is_folder(dir.path()));
+        let index = CaptureIndex::open(dir.path()).unwrap();
+        let frames: Vec<SurveyFrame> = index.spread(5).map(Result::unwrap).collect();
+        let steps: Vec<u64> = frames.iter().map(|f| f.capture.step).collect();
+        assert_eq!(
+            steps,
+            [0, 2, 4, 0, 2],
+            "every other one, in the order of names"
+        );
+        let groups: Vec<usize> = frames.iter().map(|f| f.group).collect();
+        assert_eq!(groups, [0, 0, 0, 1, 1]);
+        assert!(
+            frames
+                .iter()
+                .all(|f| (f.split == grounding::Split::Tune) == (f.group == 0))
+        );
+
+        write("c.safetensors", "another", "fake, episode 2", 0..1);
+        let why = CaptureIndex::open(dir.path()).err().unwrap().to_string();
+        assert!(
+            why.contains("one model at a time") && why.ends_with("c.safetensors"),
+            "{why}"
+        );
     }
 }

@@ -227,11 +227,7 @@ fn look(
         (None, Some(error)) => return Err(error),
         (None, None) => opened.boxes.map(|(_, boxes)| boxes),
     };
-    let mut passes = Passes::of(&request.selection);
-    passes.generic |= request
-        .beside
-        .as_ref()
-        .is_some_and(|s| s.aggregate.needs_generic());
+    let passes = Passes::of(&request.selection).and(request.beside.as_ref());
     let frames = inspector::sample(
         checkpoint,
         opened.data,

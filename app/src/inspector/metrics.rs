@@ -7,7 +7,7 @@ use super::truth::{Truth, TruthSource};
 use crate::worker::{guard, spawn_worker};
 use anyhow::Context as _;
 use episode::boxes::BoxFile;
-use grounding::analysis::{Curve, Field, Form, Progress, Votes};
+use grounding::analysis::{Curve, Field, Form, FrameOutcome, Progress, Votes};
 use grounding::{
     Analysis, Error, Evaluation, FrameMetrics, HeadId, HeadMaps, HeadSelection, Rect, Sample,
     Selected, Split, Watch,
@@ -48,10 +48,22 @@ impl MetricsRequest {
             && self.selection.reads_like(&other.selection)
             && self.view == other.view
             && self.memory == other.memory
+            && match (self.beside_apart(), other.beside_apart()) {
+                (Some(a), Some(b)) => a.reads_like(b),
+                (a, b) => a.is_none() && b.is_none(),
+            }
             && match (&self.boxes, &other.boxes) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 (a, b) => a.is_none() && b.is_none(),
             }
+    }
+}
+
+impl MetricsRequest {
+    /// The selection beside where it reads other attention than the one in use, so that its frames are analysed apart.
+    fn beside_apart(&self) -> Option<&HeadSelection> {
+        let beside = self.beside.as_ref();
+        beside.filter(|beside| !beside.reads_like(&self.selection))
     }
 }
 
@@ -70,6 +82,8 @@ struct Prepared {
     analysis: Analysis,
     /// One entry per frame of the survey.
     frames: Vec<PreparedFrame>,
+    /// The same frames as the selection beside reads them, where that is not the same attention.
+    apart: Option<Box<Self>>,
 }
 
 /// Maps of a frame, or why it has none, and its reference box on the grid.
@@ -87,10 +101,19 @@ struct PreparedFrame {
 
 impl Prepared {
     fn new(request: &MetricsRequest) -> Self {
+        let apart = request.beside_apart().map(|beside| MetricsRequest {
+            selection: beside.clone(),
+            beside: None,
+            memory: request.memory / 2,
+            ..request.clone()
+        });
+        // Both together keep to the memory that is set.
+        let memory = request.memory / if apart.is_some() { 2 } else { 1 };
         Self {
             request: request.clone(),
-            analysis: Analysis::new(request.memory),
+            analysis: Analysis::new(memory),
             frames: Vec::new(),
+            apart: apart.map(|request| Box::new(Self::new(&request))),
         }
     }
 
@@ -109,7 +132,54 @@ impl Prepared {
             self.push(frame, read)?;
         }
         self.request = request.clone();
+        if let (Some(apart), Some(beside)) = (&mut self.apart, &request.beside) {
+            apart.extend(&MetricsRequest {
+                selection: beside.clone(),
+                beside: None,
+                memory: apart.request.memory,
+                ..request.clone()
+            })?;
+        }
         Ok(())
+    }
+
+    /// Takes one frame that is in no survey.
+    fn take(&mut self, frame: &SurveyFrame) -> grounding::Result<()> {
+        self.push(frame, Self::read(&self.request, frame))?;
+        match &mut self.apart {
+            Some(apart) => apart.take(frame),
+            None => Ok(()),
+        }
+    }
+
+    /// Evaluates the selection beside, on the same frames in the same order.
+    fn evaluate_beside(
+        &mut self,
+        beside: &HeadSelection,
+        watch: &dyn Watch,
+    ) -> grounding::Result<Evaluation> {
+        let Some(apart) = &mut self.apart else {
+            return self.analysis.evaluate_beside(beside, watch);
+        };
+        let mut evaluation = apart.analysis.evaluate(beside, watch)?;
+        let unread = |why: &Arc<str>| FrameOutcome {
+            metrics: None,
+            candidates: None,
+            failure: Some(Arc::new(Error::Unread(why.to_string()))),
+        };
+        // A frame may have maps in one reading and none in the other.
+        let pairs = self.frames.iter().zip(&apart.frames);
+        let outcomes = pairs
+            .filter(|(here, _)| here.place.is_ok())
+            .map(|(_, there)| match &there.place {
+                Ok(number) => evaluation.frames.get(*number).cloned(),
+                Err(why) => Some(unread(why)),
+            });
+        evaluation.frames = outcomes.collect::<Option<Vec<_>>>().unwrap_or_default();
+        if let Some(why) = unread_by_all(&apart.frames) {
+            evaluation.selected = Err(Arc::new(Error::Unread(why.to_string())));
+        }
+        Ok(evaluation)
     }
 
     fn push(&mut self, frame: &SurveyFrame, (maps, truth): ReadFrame) -> grounding::Result<()> {
@@ -172,6 +242,14 @@ impl Prepared {
     }
 }
 
+/// Why no frame has maps, where none has.
+fn unread_by_all(frames: &[PreparedFrame]) -> Option<Arc<str>> {
+    match frames.iter().any(|known| known.place.is_ok()) {
+        true => None,
+        false => frames.iter().find_map(|known| known.place.clone().err()),
+    }
+}
+
 /// One frame of a report.
 #[derive(Clone, Debug)]
 pub struct FrameReport {
@@ -227,8 +305,7 @@ impl Report {
         let mut prepared = Prepared::new(request);
         prepared.extend(request)?;
         for frame in frames {
-            let frame = frame?;
-            prepared.push(&frame, Prepared::read(request, &frame))?;
+            prepared.take(&frame?)?;
             anyhow::ensure!(!cancel.load(Ordering::Relaxed), "cancelled");
         }
         let watch = Interrupt(&|| cancel.load(Ordering::Relaxed));
@@ -236,7 +313,7 @@ impl Report {
         let form = prepared.analysis.form();
         let mut report = Self::of(request, &prepared.frames, form, evaluation);
         if let Some(beside) = &request.beside {
-            report.beside = Some(Arc::new(prepared.analysis.evaluate_beside(beside, &watch)?));
+            report.beside = Some(Arc::new(prepared.evaluate_beside(beside, &watch)?));
         }
         for &field in fields {
             let curve = prepared
@@ -278,10 +355,7 @@ impl Report {
             .collect();
         Self {
             request: request.clone(),
-            unread: match prepared.iter().find(|known| known.place.is_ok()) {
-                Some(_) => None,
-                None => prepared.iter().find_map(|known| known.place.clone().err()),
-            },
+            unread: unread_by_all(prepared),
             source: frames.iter().find_map(|f| f.source),
             frames: frames.into(),
             evaluation: Arc::new(evaluation),
@@ -555,7 +629,7 @@ impl Shared {
         let interrupt = || self.is_unwanted();
         let quiet = Interrupt(&interrupt);
         if let (Some(beside), None) = (&request.beside, &report.beside) {
-            match analysis.evaluate_beside(beside, &quiet) {
+            match prepared.evaluate_beside(beside, &quiet) {
                 Err(Error::Cancelled) => return Ok(Some(report)),
                 other => {
                     let other = Arc::new(other?);
@@ -571,7 +645,10 @@ impl Shared {
             if report.curve(field).is_some() || began.elapsed() > CURVE_BUDGET {
                 continue;
             }
-            match analysis.sensitivity(&request.selection, field, &quiet) {
+            match prepared
+                .analysis
+                .sensitivity(&request.selection, field, &quiet)
+            {
                 Err(Error::Cancelled) => return Ok(Some(report)),
                 curve => {
                     if let Some(curve) = curve? {
@@ -616,7 +693,7 @@ mod tests {
     use super::super::fake::{GRID, fake_capture, fake_capture_under, peak};
     use super::super::survey::Passes;
     use super::*;
-    use grounding::{Budget, Criterion, ElbowMode, MaskRule};
+    use grounding::{Aggregate, Budget, Criterion, ElbowMode, MaskRule};
     use std::sync::atomic::AtomicUsize;
 
     fn survey(n: usize) -> Arc<Survey> {
@@ -753,6 +830,45 @@ mod tests {
         let report = measure(&request);
         let why = report.selected().unwrap_err();
         assert!(why.contains("recorded forward pass"), "{why}");
+    }
+
+    #[test]
+    fn a_selection_that_reads_other_attention_is_measured_beside() {
+        let plain = request(16);
+        let relative = HeadSelection {
+            aggregate: Aggregate::Relative { layer: Some(3) },
+            ..plain.selection.clone()
+        };
+        let mut survey = (*plain.survey).clone();
+        survey.passes.generic = true;
+        let both = MetricsRequest {
+            survey: Arc::new(survey.clone()),
+            beside: Some(relative.clone()),
+            ..plain.clone()
+        };
+        let alone = measure(&MetricsRequest {
+            survey: both.survey.clone(),
+            selection: relative,
+            ..plain
+        });
+        let beside = measure(&both).beside.unwrap();
+        assert_eq!(
+            format!("{:?}", beside.held_out),
+            format!("{:?}", alone.evaluation.held_out)
+        );
+        assert_eq!(beside.frames.len(), 16);
+        // What it needs may not be there.
+        for frame in &mut survey.frames {
+            frame.generic = None;
+        }
+        let missing = MetricsRequest {
+            survey: Arc::new(survey),
+            ..both
+        };
+        let report = measure(&missing);
+        assert!(report.selected().is_ok());
+        let failure = report.beside.unwrap().frames[0].failure.clone().unwrap();
+        assert!(failure.to_string().contains("generic prompt"), "{failure}");
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl SurveyOf {
                 checkpoint: checkpoint.to_owned(),
                 dataset: dataset?,
                 opening: state.openings,
-                passes: Passes::of(&state.settings.selection),
+                passes: Passes::of(&state.settings.selection).and(state.settings.beside.as_deref()),
             }),
             _ => None,
         }
@@ -880,7 +880,8 @@ impl Inspector {
         };
         let selection = &state.settings.selection;
         let is_live = state.source.captures().is_none();
-        if is_live && !survey.passes.serve(Passes::of(selection)) {
+        let wanted = Passes::of(selection).and(state.settings.beside.as_deref());
+        if is_live && !survey.passes.serve(wanted) {
             return;
         }
         let view = match (&state.dataset, &self.look) {
@@ -897,12 +898,12 @@ impl Inspector {
         workers.metrics.request(MetricsRequest {
             survey: survey.clone(),
             selection: state.settings.selection.clone(),
-            // What reads other attention needs captures of its own.
+            // Another forward pass needs captures of its own.
             beside: state
                 .settings
                 .beside
                 .as_deref()
-                .filter(|beside| beside.reads_like(selection))
+                .filter(|beside| beside.forward == selection.forward)
                 .cloned(),
             view,
             memory: state.sample.memory() / 2,

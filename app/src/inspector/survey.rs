@@ -128,6 +128,16 @@ impl Passes {
         }
     }
 
+    /// The same with what a selection beside needs of it; another forward pass would be another survey.
+    pub fn and(self, beside: Option<&HeadSelection>) -> Self {
+        let generic =
+            beside.is_some_and(|s| s.forward == self.forward && s.aggregate.needs_generic());
+        Self {
+            generic: self.generic || generic,
+            ..self
+        }
+    }
+
     /// Whether captures made so hold all that `wanted` asks for.
     pub fn serve(self, wanted: Self) -> bool {
         self.forward == wanted.forward && (self.generic || !wanted.generic)

@@ -119,6 +119,9 @@ pub enum Error {
         /// What is missing or twice there.
         reason: String,
     },
+    /// The attention of a frame cannot be read as a selection asks for, in words.
+    #[error("{0}")]
+    Unread(String),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
