@@ -101,11 +101,12 @@ impl Measure {
                 .monospace()
                 .color(tokens.text)
         };
-        // Under another instruction it should not stay.
-        let stays = |hit: fn(&SwapMetrics) -> bool| {
-            let stays = hit(m.swapped.as_ref()?);
-            let text = if stays { "stays" } else { "moves" };
-            let color = if stays { tokens.bad } else { tokens.good };
+        // Under another instruction the box of the original one is not what should be hit.
+        let swapped = |hit: fn(&SwapMetrics) -> bool| {
+            let (text, color) = match hit(m.swapped.as_ref()?) {
+                true => ("hit", tokens.warn),
+                false => ("miss", tokens.text_weak),
+            };
             Some(RichText::new(text).color(color))
         };
         match self {
@@ -113,8 +114,8 @@ impl Measure {
             Self::BoxRecall => Some(number(m.box_iou)),
             Self::Hit => Some(hit_text(m.pointing, tokens)),
             Self::NearHit => Some(hit_text(m.pointing_slack, tokens)),
-            Self::SwappedHit => stays(|s| s.pointing),
-            Self::SwappedNearHit => stays(|s| s.pointing_slack),
+            Self::SwappedHit => swapped(|s| s.pointing),
+            Self::SwappedNearHit => swapped(|s| s.pointing_slack),
         }
     }
 
