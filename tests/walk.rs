@@ -813,9 +813,9 @@ fn another_number_of_frames_is_measured() {
     assert!(person.sees(Role::Label, "12 frames of 6 episodes"));
     person
         .one(Role::SpinButton, "Memory")
-        .set_value_accesskit(16.0);
+        .set_value_accesskit(512.0);
     person.settle();
-    assert_eq!(person.state().sample.memory_mib, 16);
+    assert_eq!(person.state().sample.memory_mib, 512);
     let all = person.state().dataset.as_ref().unwrap().data.info().frames;
     person.click(Role::Button, &format!("Measure {all} frames"));
     assert_eq!(measured(&person), all);

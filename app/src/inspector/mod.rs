@@ -54,6 +54,9 @@ use std::time::{Duration, Instant};
 /// What is late by more than this says so.
 pub const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Name of the job that captures the survey of a dataset.
+pub const SURVEY_JOB: &str = "Measuring the dataset";
+
 /// A look that takes longer than this is computed in the background from then on.
 const INLINE_LOOK: Duration = Duration::from_millis(16);
 
@@ -579,7 +582,7 @@ impl Inspector {
                 frames: state.sample.frames,
                 memory: state.sample.memory() / 2,
                 passes: *passes,
-                job: self.jobs.start("Measuring the dataset", true),
+                job: self.jobs.start(SURVEY_JOB, true),
             })),
             Some(SurveyOf::File(captures, dataset)) => {
                 workers.captures.survey(None);

@@ -10,7 +10,7 @@ use grounding::{ElbowMode, Evaluation, FrameMetrics, HeadSelection, Split, SwapM
 use std::collections::BTreeMap;
 
 use super::{Table, controls, hit_text};
-use crate::inspector::{LookState, Report};
+use crate::inspector::{LookState, SURVEY_JOB};
 use crate::panes::PaneContext;
 use crate::theme::{self, SPACE, Tokens};
 
@@ -101,11 +101,12 @@ impl Measure {
                 .monospace()
                 .color(tokens.text)
         };
-        // Under another instruction it should not stay.
-        let stays = |hit: fn(&SwapMetrics) -> bool| {
-            let stays = hit(m.swapped.as_ref()?);
-            let text = if stays { "stays" } else { "moves" };
-            let color = if stays { tokens.bad } else { tokens.good };
+        // Under another instruction the box of the original one is not what should be hit.
+        let swapped = |hit: fn(&SwapMetrics) -> bool| {
+            let (text, color) = match hit(m.swapped.as_ref()?) {
+                true => ("hit", tokens.warn),
+                false => ("miss", tokens.text_weak),
+            };
             Some(RichText::new(text).color(color))
         };
         match self {
@@ -113,8 +114,8 @@ impl Measure {
             Self::BoxRecall => Some(number(m.box_iou)),
             Self::Hit => Some(hit_text(m.pointing, tokens)),
             Self::NearHit => Some(hit_text(m.pointing_slack, tokens)),
-            Self::SwappedHit => stays(|s| s.pointing),
-            Self::SwappedNearHit => stays(|s| s.pointing_slack),
+            Self::SwappedHit => swapped(|s| s.pointing),
+            Self::SwappedNearHit => swapped(|s| s.pointing_slack),
         }
     }
 
@@ -291,7 +292,7 @@ pub(super) fn table_ui(ui: &mut Ui, context: &PaneContext<'_>) {
         "What the numbers are measured against",
         headings,
     );
-    let (measured, measured_help, is_partial) = measured_text(report);
+    let (measured, measured_help, is_partial) = measured_text(context);
     let color = if is_partial {
         tokens.warn
     } else {
@@ -344,21 +345,24 @@ pub(super) fn table_ui(ui: &mut Ui, context: &PaneContext<'_>) {
 }
 
 /// How many frames were measured, what a tooltip says of it, and whether more are to come.
-fn measured_text(report: Option<&Report>) -> (String, String, bool) {
-    let Some(report) = report else {
+fn measured_text(context: &PaneContext<'_>) -> (String, String, bool) {
+    let Some(report) = context.inspector.report() else {
         return (String::new(), String::new(), false);
     };
-    let (frames, all) = (
-        report.evaluation.frames.len(),
-        report.request.survey.frames.len(),
-    );
-    if report.evaluation.is_partial {
+    let survey = &report.request.survey;
+    let (frames, all) = (report.evaluation.frames.len(), survey.frames.len());
+    let jobs = context.state.jobs.list();
+    let is_growing = all < survey.planned && jobs.iter().any(|job| job.label == SURVEY_JOB);
+    if report.evaluation.is_partial || is_growing {
         let help = "More frames are being measured; the numbers are of those measured so far";
-        return (format!("{frames} of {all} frames"), help.to_owned(), true);
+        let text = format!("{} of {} frames", frames.min(all), survey.planned);
+        return (text, help.to_owned(), true);
     }
-    let planned = report.request.survey.planned;
-    let help = match planned > all {
-        true => format!("{planned} frames were asked for; memory for captures ends at {all}"),
+    let help = match survey.planned > all {
+        true => format!(
+            "{} frames were asked for; the memory that is set ends at {all}",
+            survey.planned
+        ),
         false => "Frames of both splits together".to_owned(),
     };
     (format!("{all} frames"), help, false)
@@ -380,8 +384,8 @@ pub(super) fn line_ui(ui: &mut Ui, context: &PaneContext<'_>) {
             let parts = [Measure::MeanIou, Measure::Hit]
                 .into_iter()
                 .filter_map(part);
-            let partial = report.filter(|r| r.evaluation.is_partial);
-            let partial = partial.map(|r| measured_text(Some(r)).0);
+            let (measured, _, is_partial) = measured_text(context);
+            let partial = is_partial.then_some(measured);
             let parts: Vec<String> = parts.chain(partial).collect();
             format!("Held out: {}", parts.join(" · "))
         }

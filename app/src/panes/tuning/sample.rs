@@ -6,6 +6,7 @@ use grounding::analysis::Form as Stored;
 
 use super::controls::{note, row, unnamed};
 use crate::command::Command;
+use crate::inspector::SURVEY_JOB;
 use crate::panes::PaneContext;
 use crate::state::Sample;
 use crate::theme::{self, SPACE};
@@ -60,7 +61,8 @@ impl SampleForm {
         row(
             ui,
             "Memory",
-            "Attention weights take up to so much memory as f32, then as f16; what does not fit goes to a temporary file",
+            "Half of it is for captures: when that is full, fewer frames are measured. The other half is for attention \
+             weights: as f32, then as f16, and what does not fit goes to a temporary file",
             |ui, label| {
                 let field = DragValue::new(&mut sample.memory_mib)
                     .range(16..=1 << 20)
@@ -112,7 +114,7 @@ impl SampleForm {
         }
         if survey.planned > survey.frames.len() {
             let text = format!(
-                "{} frames were planned; memory for captures ends at {}",
+                "{} frames were planned; memory ends at {}; give more to measure all",
                 survey.planned,
                 survey.frames.len()
             );
@@ -149,7 +151,7 @@ fn steps(all: usize) -> Vec<usize> {
 /// How far the measuring has come, while it goes on. Keeps its room.
 fn progress_ui(ui: &mut Ui, context: &PaneContext<'_>) {
     let jobs = context.state.jobs.list();
-    let capturing = jobs.iter().find(|job| job.label == "Measuring the dataset");
+    let capturing = jobs.iter().find(|job| job.label == SURVEY_JOB);
     let measuring = context.inspector.measuring();
     let (share, text) = match (capturing, measuring) {
         (Some(job), _) => (

@@ -24,13 +24,13 @@ impl Strips {
     pub(super) fn update(&mut self, report: Option<&Report>, is_coming: bool) {
         let survey = report.map(|r| &r.request.survey);
         let same = match (survey, &self.survey) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (a, b) => a.is_none() && b.is_none(),
+            (Some(new), Some(old)) => new.is_more_of(old),
+            (new, old) => new.is_none() && old.is_none(),
         };
         if !same {
             self.curves.clear();
-            self.survey = survey.cloned();
         }
+        self.survey = survey.cloned();
         let now = report.map_or(&[][..], |r| &r.curves);
         self.curves
             .retain(|(old, _)| is_coming && now.iter().all(|new| new.field != old.field));

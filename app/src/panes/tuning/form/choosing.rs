@@ -1,152 +1,23 @@
-//! Every field of the head selection.
+//! Which token looks, which heads are good ones, and how frames vote for them.
 
 use egui::{CollapsingHeader, DragValue, RichText, Ui};
 use grounding::analysis::Field;
 use grounding::{
-    Aggregate, BaseMask, BottomRow, BoxScore, Budget, Connectivity, Criterion, ElbowMode,
-    ElbowPool, EntropyTotal, EntropyWeight, Floor, Forward, FrequencyTie, HeadId, HeadSelection,
-    MaskRule, NoComponent, PRESETS, QuerySelector, SinkRedistribution, SinkRule, SumSource,
-    TARGETS, Tie,
+    Aggregate, BottomRow, BoxScore, Connectivity, Criterion, ElbowMode, ElbowPool, EntropyTotal,
+    EntropyWeight, Floor, Forward, FrequencyTie, HeadSelection, NoComponent, QuerySelector,
+    SinkRedistribution, SinkRule, SumSource, Tie,
 };
 
-use super::controls::{SliderRow, among, choice, idle, kind, note, row, sentence};
-use super::names::{self, Named};
-use super::numbers::histogram_ui;
-use super::strip::{Strip, Strips};
-use crate::command::Command;
-use crate::inspector::{Look, Report};
-use crate::panes::PaneContext;
+use super::super::controls::{SliderRow, among, choice, idle, kind, note, row};
+use super::super::numbers::histogram_ui;
+use super::{Form, NO_HEADS, Threshold, why_no_heads};
+use crate::inspector::Report;
 use crate::panes::attention::{query_name, selector_of};
-use crate::theme::{self, SPACE};
+use crate::theme;
 use crate::widgets::section;
 
-/// From this width on the form has two columns.
-const TWO_COLUMNS: f32 = 170.0 * SPACE;
-
-/// Why a threshold of the head choice does nothing.
-const NO_HEADS: &str = "The heat map is made without choosing heads, so this does nothing";
-
-/// Draws the rows. What it reads besides the selection only explains: found thresholds, strips, token names.
-pub(super) struct Form<'a> {
-    pub look: Option<&'a Look>,
-    pub report: Option<&'a Report>,
-    pub strips: &'a Strips,
-    /// Whether what looks is a model, and not a recording of one.
-    pub is_live: bool,
-}
-
-/// A slider with its strip.
-struct Threshold<'a> {
-    field: Field,
-    name: &'a str,
-    help: &'a str,
-    decimals: usize,
-    unit: &'a str,
-    /// What is shown is so many times the value.
-    scale: f64,
-    /// What is shown where the rules in use have no such threshold.
-    usual: f64,
-}
-
 impl Form<'_> {
-    /// All of it.
-    pub(super) fn show(&self, ui: &mut Ui, context: &mut PaneContext<'_>, s: &mut HeadSelection) {
-        self.presets(ui, context, s);
-        let choosing = |ui: &mut Ui, s: &mut HeadSelection| {
-            self.token(ui, s);
-            self.criterion(ui, s);
-            self.elbow(ui, s);
-            self.entropy(ui, s);
-        };
-        let making = |ui: &mut Ui, s: &mut HeadSelection| {
-            self.filters(ui, s);
-            self.vote(ui, s);
-            self.map(ui, s);
-            self.mask(ui, s);
-        };
-        if ui.available_width() < TWO_COLUMNS {
-            choosing(ui, s);
-            making(ui, s);
-        } else {
-            ui.columns(2, |columns| {
-                if let [left, right] = columns {
-                    choosing(left, s);
-                    making(right, s);
-                }
-            });
-        }
-    }
-
-    fn presets(&self, ui: &mut Ui, context: &mut PaneContext<'_>, s: &mut HeadSelection) {
-        let named = |ui: &mut Ui, name: &str, help: &str, known: &[Named], s: &HeadSelection| {
-            let current = known.iter().find(|n| n.apply(s).as_ref() == Some(s));
-            let mut chosen = None;
-            choice(
-                ui,
-                name,
-                help,
-                current.map_or("Custom", |n| n.label()),
-                |ui| {
-                    for option in known {
-                        let is_on = current == Some(option);
-                        let response = ui.selectable_label(is_on, option.label());
-                        if response.on_hover_text(option.explain()).clicked() {
-                            chosen = option.apply(s);
-                        }
-                    }
-                },
-            );
-            const CUSTOM: &str = "Custom: no named set has these values";
-            let mut all: Vec<&str> = known.iter().map(|n| n.explain()).collect();
-            all.push(CUSTOM);
-            sentence(ui, &all, current.map_or(CUSTOM, |n| n.explain()));
-            chosen
-        };
-        let presets = PRESETS.map(Named::Preset);
-        let chosen = named(
-            ui,
-            "Preset",
-            "Named sets of rules for choosing heads; token, map and mask stay as they are",
-            &presets,
-            s,
-        );
-        *s = chosen.unwrap_or_else(|| s.clone());
-        let targets = TARGETS.map(Named::Target);
-        let chosen = named(
-            ui,
-            "Target",
-            "Known ways of turning attention into a training target: forward pass, map and mask; the rules for choosing \
-             heads stay as they are",
-            &targets,
-            s,
-        );
-        *s = chosen.unwrap_or_else(|| s.clone());
-        row(
-            ui,
-            "In short",
-            "What differs from the default, as captions and logs say it",
-            |ui, _| {
-                let room = ui.available_width() - 14.0 * SPACE;
-                let text = s.to_string();
-                ui.allocate_ui(egui::vec2(room, ui.spacing().interact_size.y), |ui| {
-                    ui.set_min_width(room);
-                    ui.add(egui::Label::new(&text).wrap());
-                });
-                let copy = ui
-                    .button("Copy")
-                    .on_hover_text("Copy every field as RON, for a file or the command line");
-                copy.widget_info(|| {
-                    let name = "Copy the selection";
-                    egui::WidgetInfo::labeled(egui::Role::Button, true, name)
-                });
-                if copy.clicked() {
-                    context.send(Command::CopyText(names::ron(s)));
-                }
-            },
-        );
-    }
-
-    fn token(&self, ui: &mut Ui, s: &mut HeadSelection) {
+    pub(super) fn token(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Which token looks");
         let capture = self.look.map(|l| &l.inputs.capture);
         let name = |selector: &QuerySelector| match selector {
@@ -243,7 +114,7 @@ impl Form<'_> {
             });
     }
 
-    fn criterion(&self, ui: &mut Ui, s: &mut HeadSelection) {
+    pub(super) fn criterion(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "What makes a head good");
         let why = why_no_heads(s);
         let score = match s.criterion {
@@ -291,7 +162,7 @@ impl Form<'_> {
         });
     }
 
-    fn elbow(&self, ui: &mut Ui, s: &mut HeadSelection) {
+    pub(super) fn elbow(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Attention to the image");
         let found = self
             .look
@@ -366,7 +237,7 @@ impl Form<'_> {
         });
     }
 
-    fn entropy(&self, ui: &mut Ui, s: &mut HeadSelection) {
+    pub(super) fn entropy(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Spatial entropy");
         let why = why_no_heads(s);
         idle(ui, why, |ui| {
@@ -492,7 +363,7 @@ impl Form<'_> {
         });
     }
 
-    fn filters(&self, ui: &mut Ui, s: &mut HeadSelection) {
+    pub(super) fn filters(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Filters");
         let why = why_no_heads(s);
         idle(ui, why, |ui| {
@@ -596,7 +467,7 @@ impl Form<'_> {
         self.threshold(ui, s, &threshold, no_use.or(kept));
     }
 
-    fn vote(&self, ui: &mut Ui, s: &mut HeadSelection) {
+    pub(super) fn vote(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Vote");
         let why = why_no_heads(s);
         let threshold = Threshold {
@@ -661,316 +532,6 @@ impl Form<'_> {
         };
         note(ui, &text, theme::tokens(ui).warn);
     }
-
-    fn map(&self, ui: &mut Ui, s: &mut HeadSelection) {
-        section(ui, "Heat map");
-        let head = self
-            .look
-            .and_then(|l| l.heads.first().copied())
-            .unwrap_or(HeadId { layer: 0, head: 0 });
-        kind(
-            ui,
-            "Made of",
-            "What the heat map is made of, from which the mask is cut",
-            &mut s.aggregate,
-            &[
-                (Aggregate::Selected { normalise: false }, "Selected heads"),
-                (Aggregate::Head(head), "One head"),
-                (Aggregate::Naive, "Mean of all heads"),
-                (Aggregate::NaiveSinkFiltered, "Mean without sinks"),
-                (Aggregate::MeanSubtracted, "Mean minus token mean"),
-                (
-                    Aggregate::Relative { layer: None },
-                    "Relative to a generic prompt",
-                ),
-            ],
-        );
-        let layers = self.look.map_or(1, |l| l.maps.n_layers.max(1));
-        let heads = self.look.map_or(1, |l| l.maps.n_heads.max(1));
-        let mut unused = false;
-        let (normalise, why) = match &mut s.aggregate {
-            Aggregate::Selected { normalise } => (normalise, None),
-            _ => (&mut unused, Some("Only for the sum of the selected heads")),
-        };
-        idle(ui, why, |ui| {
-            row(
-                ui,
-                "Every head",
-                "Divide every head map by its sum before they are added",
-                |ui, _| {
-                    ui.checkbox(normalise, "weighs the same");
-                },
-            );
-        });
-        let mut unused = head;
-        let (id, why) = match &mut s.aggregate {
-            Aggregate::Head(id) => (id, None),
-            _ => (&mut unused, Some("Only where the map is made of one head")),
-        };
-        idle(ui, why, |ui| {
-            row(
-                ui,
-                "Layer and head",
-                "Position in the capture, from 0",
-                |ui, label| {
-                    let layer = DragValue::new(&mut id.layer).range(0..=layers - 1);
-                    ui.add(layer.speed(0.05).prefix("L")).labelled_by(label);
-                    let head = DragValue::new(&mut id.head).range(0..=heads - 1);
-                    ui.add(head.speed(0.05).prefix("H")).labelled_by(label);
-                },
-            );
-        });
-        let mut unused = None;
-        let (layer, why) = match &mut s.aggregate {
-            Aggregate::Relative { layer } => (layer, None),
-            _ => (
-                &mut unused,
-                Some("Only where the map is relative to a generic prompt"),
-            ),
-        };
-        idle(ui, why, |ui| {
-            row(
-                ui,
-                "Relative at layer",
-                "The layer whose heads are compared with a generic prompt, from 0; the middle one as published",
-                |ui, label| {
-                    let mut middle = layer.is_none();
-                    ui.checkbox(&mut middle, "middle");
-                    let mut at = layer.unwrap_or(layers / 2);
-                    let value = DragValue::new(&mut at).range(0..=layers - 1).speed(0.05);
-                    ui.add_enabled(!middle, value).labelled_by(label);
-                    *layer = (!middle).then_some(at);
-                },
-            );
-        });
-        let threshold = Threshold {
-            field: Field::Sigma,
-            name: "Smoothing σ",
-            help: "Standard deviation of the Gaussian over patches; 0 is off",
-            decimals: 2,
-            unit: "",
-            scale: 1.0,
-            usual: s.smoothing.sigma,
-        };
-        let why = Field::Sigma
-            .get(s)
-            .is_none()
-            .then_some("Only maps of chosen heads are smoothed");
-        self.threshold(ui, s, &threshold, why);
-        let off = (s.smoothing.sigma == 0.0).then_some("Smoothing is off");
-        idle(ui, why.or(off), |ui| {
-            let row = SliderRow {
-                name: "Cut off at",
-                help: "Radius of the Gaussian in σ: 4 gives 9 taps at σ = 1, 3 gives the paper's 7",
-                range: 1.0..=6.0,
-                decimals: 1,
-                unit: " σ",
-            };
-            row.show(ui, &mut s.smoothing.truncate);
-        });
-    }
-
-    fn mask(&self, ui: &mut Ui, s: &mut HeadSelection) {
-        section(ui, "Mask");
-        let base = base_of(&s.mask).unwrap_or_default();
-        let budget = budget_of(&s.mask).unwrap_or_default();
-        let share = match base {
-            BaseMask::KeepMass(share) => share,
-            BaseMask::Mean => 0.6,
-        };
-        kind(
-            ui,
-            "Rule",
-            "How the heat map becomes a mask. Training arms use exact areas, so that they differ in place only",
-            &mut s.mask,
-            &[
-                (MaskRule::RegionBudget(budget), "Region of exact area"),
-                (MaskRule::RegionComponent { base }, "Region at the peak"),
-                (
-                    MaskRule::TwoRegionsBudget {
-                        base,
-                        budget,
-                        share1: 0.5,
-                    },
-                    "Two regions of exact area",
-                ),
-                (MaskRule::TwoRegions { base }, "Two regions"),
-                (MaskRule::TopN(budget), "Brightest patches, scattered"),
-                (MaskRule::KeepMass(share), "Share of the attention"),
-                (MaskRule::Mean, "Above the mean (published)"),
-            ],
-        );
-        self.area(ui, s);
-        self.regions(ui, s);
-        let threshold = Threshold {
-            field: Field::Dilate,
-            name: "Dilate",
-            help: "Rounds of 3 × 3 dilation; the area is no longer exact when this is not 0",
-            decimals: 0,
-            unit: "",
-            scale: 1.0,
-            usual: s.dilate as f64,
-        };
-        self.threshold(ui, s, &threshold, None);
-    }
-
-    /// The area of a mask, in patches or as a share of the grid.
-    fn area(&self, ui: &mut Ui, s: &mut HeadSelection) {
-        let grid = self.look.map(|l| l.grid.grid);
-        let patches = grid.map_or(64, |g| g.len());
-        let mut usual = Budget::default();
-        let (budget, why) = match &mut s.mask {
-            MaskRule::TopN(budget)
-            | MaskRule::RegionBudget(budget)
-            | MaskRule::TwoRegionsBudget { budget, .. } => (budget, None),
-            _ => (
-                &mut usual,
-                Some("The rule for the mask finds its area by itself"),
-            ),
-        };
-        let (share, number) = match *budget {
-            Budget::Share(share) => {
-                let number = grid.and_then(|grid| budget.patches(grid).ok());
-                (share, number.unwrap_or(1).clamp(1, patches))
-            }
-            Budget::Patches(n) => ((n as f64 / patches as f64).clamp(0.01, 1.0), n),
-        };
-        idle(ui, why, |ui| {
-            kind(
-                ui,
-                "Area in",
-                "Whether the area is a share of the grid or a number of patches",
-                budget,
-                &[
-                    (Budget::Share(share), "Share of the grid"),
-                    (Budget::Patches(number), "Patches"),
-                ],
-            );
-        });
-        let by_share = matches!(budget, Budget::Share(_));
-        let threshold = match by_share {
-            true => Threshold {
-                field: Field::Area,
-                name: "Area",
-                help: "Share of all patches in the mask, rounded up",
-                decimals: 0,
-                unit: " %",
-                scale: 100.0,
-                usual: share,
-            },
-            false => Threshold {
-                field: Field::Patches,
-                name: "Area",
-                help: "Exact number of patches in the mask",
-                decimals: 0,
-                unit: " p.",
-                scale: 1.0,
-                usual: number as f64,
-            },
-        };
-        self.threshold(ui, s, &threshold, why);
-    }
-
-    /// What the regions of a mask are taken from, and how they share its area.
-    fn regions(&self, ui: &mut Ui, s: &mut HeadSelection) {
-        let mut usual = match s.mask {
-            MaskRule::Mean => BaseMask::Mean,
-            _ => BaseMask::default(),
-        };
-        let (base, why) = match &mut s.mask {
-            MaskRule::RegionComponent { base }
-            | MaskRule::TwoRegions { base }
-            | MaskRule::TwoRegionsBudget { base, .. } => (base, None),
-            _ => (
-                &mut usual,
-                Some("Only where regions are parts of a threshold mask"),
-            ),
-        };
-        idle(ui, why, |ui| {
-            kind(
-                ui,
-                "Regions of",
-                "The mask whose connected parts are the regions",
-                base,
-                &[
-                    (BaseMask::default(), "Share of the attention"),
-                    (BaseMask::Mean, "Patches above the mean"),
-                ],
-            );
-        });
-        let threshold = Threshold {
-            field: Field::KeepMass,
-            name: "Attention kept",
-            help: "Fewest patches that hold this share of the attention; DINO uses 60 %",
-            decimals: 0,
-            unit: " %",
-            scale: 100.0,
-            usual: 0.6,
-        };
-        let why = Field::KeepMass
-            .get(s)
-            .is_none()
-            .then_some("The rule for the mask keeps no share of the attention");
-        self.threshold(ui, s, &threshold, why);
-        let threshold = Threshold {
-            field: Field::FirstShare,
-            name: "First region",
-            help: "Share of the area that the first region gets",
-            decimals: 0,
-            unit: " %",
-            scale: 100.0,
-            usual: 0.5,
-        };
-        let why = Field::FirstShare
-            .get(s)
-            .is_none()
-            .then_some("Only for two regions of exact area");
-        self.threshold(ui, s, &threshold, why);
-    }
-
-    /// A slider with its strip. The value is not touched unless it is moved: percent and back is not always the same.
-    fn threshold(&self, ui: &mut Ui, s: &mut HeadSelection, t: &Threshold<'_>, why: Option<&str>) {
-        let now = t.field.get(s);
-        let unused = now
-            .is_none()
-            .then_some("The rules in use have no such threshold");
-        let patches = self.look.map_or(64, |l| l.grid.grid.len());
-        let range = t.field.range(s, patches);
-        let range = range.start() * t.scale..=range.end() * t.scale;
-        let shown = now.filter(|v| v.is_finite()).unwrap_or(t.usual) * t.scale;
-        let mut value = shown;
-        let picked = idle(ui, why.or(unused), |ui| {
-            let slider = SliderRow {
-                name: t.name,
-                help: t.help,
-                range: range.clone(),
-                decimals: t.decimals,
-                unit: t.unit,
-            };
-            let rail = slider.show(ui, &mut value);
-            let strip = Strip {
-                strips: self.strips,
-                field: t.field,
-                name: t.name,
-                unit: t.unit,
-                decimals: t.decimals,
-                scale: t.scale,
-                range,
-            };
-            strip.show(ui, rail, value)
-        });
-        let value = picked.unwrap_or(value);
-        if value != shown
-            && let Some(changed) = t.field.set(s, value / t.scale)
-        {
-            *s = changed;
-        }
-    }
-}
-
-/// Why heads need not be chosen.
-fn why_no_heads(s: &HeadSelection) -> Option<&'static str> {
-    (!s.needs_heads()).then_some(NO_HEADS)
 }
 
 /// Why the entropy of a head does not matter.
@@ -979,29 +540,6 @@ fn why_no_entropy(s: &HeadSelection) -> Option<&'static str> {
         .get(s)
         .is_none()
         .then_some("Heads are neither chosen nor dropped by their entropy"))
-}
-
-fn base_of(rule: &MaskRule) -> Option<BaseMask> {
-    match rule {
-        MaskRule::RegionComponent { base }
-        | MaskRule::TwoRegions { base }
-        | MaskRule::TwoRegionsBudget { base, .. } => Some(*base),
-        MaskRule::KeepMass(share) => Some(BaseMask::KeepMass(*share)),
-        MaskRule::Mean => Some(BaseMask::Mean),
-        MaskRule::TopN(_) | MaskRule::RegionBudget(_) => None,
-    }
-}
-
-fn budget_of(rule: &MaskRule) -> Option<Budget> {
-    match rule {
-        MaskRule::TopN(budget)
-        | MaskRule::RegionBudget(budget)
-        | MaskRule::TwoRegionsBudget { budget, .. } => Some(*budget),
-        MaskRule::Mean
-        | MaskRule::KeepMass(_)
-        | MaskRule::RegionComponent { .. }
-        | MaskRule::TwoRegions { .. } => None,
-    }
 }
 
 /// The five values of sink redistribution.
@@ -1073,17 +611,6 @@ fn sink_help(rule: SinkRule) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rule_keeps_area_and_base_when_it_is_exchanged() {
-        let budget = Budget::Patches(7);
-        assert_eq!(budget_of(&MaskRule::TopN(budget)), Some(budget));
-        assert_eq!(
-            base_of(&MaskRule::KeepMass(0.3)),
-            Some(BaseMask::KeepMass(0.3))
-        );
-        assert_eq!(budget_of(&MaskRule::Mean), None);
-    }
 
     #[test]
     fn what_does_nothing_says_why() {
