@@ -45,28 +45,19 @@ pub fn default_tree() -> Tree<PaneKind> {
     let root = Node::Row(vec![
         (0.17, tabs(&[P::Sources])),
         (
-            0.83,
+            0.53,
             Node::Column(vec![
-                (
-                    0.74,
-                    Node::Row(vec![
-                        (
-                            0.64,
-                            Node::Column(vec![
-                                (0.62, tabs(&[P::Trajectory, P::Attention, P::Runs])),
-                                (0.38, tabs(&[P::Heads])),
-                            ]),
-                        ),
-                        (
-                            0.36,
-                            Node::Column(vec![
-                                (0.58, tabs(&[P::Tuning])),
-                                (0.42, tabs(&[P::Compare, P::Figure])),
-                            ]),
-                        ),
-                    ]),
-                ),
+                (0.46, tabs(&[P::Trajectory, P::Attention, P::Runs])),
+                (0.28, tabs(&[P::Heads])),
                 (0.26, tabs(&[P::Timeline, P::Log])),
+            ]),
+        ),
+        // Thresholds are a long list, and want the whole height.
+        (
+            0.30,
+            Node::Column(vec![
+                (0.6, tabs(&[P::Tuning])),
+                (0.4, tabs(&[P::Compare, P::Figure])),
             ]),
         ),
     ]);

@@ -320,7 +320,9 @@ fn plot_ui(ui: &mut Ui, context: &mut PaneContext<'_>, signal: &Signal<'_>, step
     let color = |dimension: usize| tokens.series[dimension % tokens.series.len()];
     // The legend tells the values under the cursor, and hides none of them.
     ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 3.0 * SPACE;
+        let is_narrow = ui.available_width() < 90.0 * SPACE;
+        let (gap, mark) = if is_narrow { (1.0, 2.0) } else { (3.0, 3.0) };
+        ui.spacing_mut().item_spacing.x = gap * SPACE;
         ui.label(RichText::new(signal.title).small().color(tokens.text_weak));
         egui::ScrollArea::horizontal()
             .id_salt(signal.title)
@@ -334,7 +336,7 @@ fn plot_ui(ui: &mut Ui, context: &mut PaneContext<'_>, signal: &Signal<'_>, step
                     ui.horizontal(|ui| {
                         ui.spacing_mut().item_spacing.x = SPACE;
                         let (mark, _) = ui.allocate_exact_size(
-                            Vec2::new(3.0 * SPACE, 3.0 * SPACE),
+                            Vec2::new(mark * SPACE, 3.0 * SPACE),
                             Sense::hover(),
                         );
                         let stroke = egui::Stroke::new(2.0, color(dimension));
