@@ -10,6 +10,7 @@ use grounding::{HeadId, HeadSelection};
 use session::{MapChoice, Overlay, Session, Upsampling};
 
 use crate::panes::PaneKind;
+use crate::panes::tuning::View as TuningView;
 use crate::state::{Sample, WorkbenchState};
 
 /// A wish of the person at the window.
@@ -206,6 +207,8 @@ pub enum Command {
     SelectRun(PathBuf),
     /// Open or close the form that creates runs.
     ShowRunForm(bool),
+    /// Show the tuning pane, and this part of it.
+    ShowTuning(TuningView),
     /// Create runs, each in its own new folder, and start them one after the other if asked to.
     CreateRuns {
         /// What to train, and where it goes; a number is added to the name of a folder that is there already.
@@ -312,6 +315,7 @@ impl Command {
             C::Undo,
             C::Redo,
             C::ResetSelection,
+            C::ShowTuning(TuningView::Beside),
             C::SwapBeside,
             C::TogglePlay,
             C::StepBack,
@@ -463,6 +467,12 @@ impl Command {
                 M::Edit,
                 "Reset thresholds",
                 "Put every field of the head selection back to its default",
+                None,
+            ),
+            C::ShowTuning(TuningView::Beside) => (
+                M::Edit,
+                "Compare two selections",
+                "Measure another head selection on the same frames: a preset, a target, or the present one kept",
                 None,
             ),
             C::SwapBeside => (

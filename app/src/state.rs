@@ -12,6 +12,7 @@ use session::{MapChoice, Overlay};
 use crate::capture_file::OpenCaptures;
 use crate::inspector::SURVEY_FRAMES;
 use crate::jobs::Jobs;
+use crate::panes::tuning::View as TuningView;
 use crate::undo::UndoStack;
 
 /// What can be undone and is saved in a session: every choice that changes what is seen.
@@ -213,6 +214,8 @@ pub struct WorkbenchState {
     pub selected_run: Option<PathBuf>,
     /// How much of a dataset is measured.
     pub sample: Sample,
+    /// What the tuning pane shows.
+    pub tuning_view: TuningView,
     /// Folders watched for runs; new runs go into the first.
     pub run_folders: Vec<PathBuf>,
     /// Whether the form that creates runs is open.
@@ -250,6 +253,7 @@ impl WorkbenchState {
             runs: Arc::default(),
             selected_run: None,
             sample: Sample::default(),
+            tuning_view: TuningView::default(),
             run_folders: Vec::new(),
             run_form: false,
             creating_runs: false,

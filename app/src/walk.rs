@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 
 use crate::command::Command;
+use crate::panes::tuning::View;
 use crate::panes::{self, PaneKind};
 use crate::settings::{Settings, SettingsFile};
 use crate::workbench::{Options, Workbench};
@@ -117,7 +118,20 @@ fn script(open: Option<&str>, run: &Path) -> anyhow::Result<Vec<Scene>> {
         let attention = [C::ShowSelectedHeads, C::ShowPane(PaneKind::Attention)];
         scene("demo-attention", attention.into());
         scene("demo-new-run", [C::NewRun].into());
-        let figure = [C::ShowRunForm(false), C::ShowPane(PaneKind::Figure)];
+        let june = grounding::HeadSelection::preset("published_june")?;
+        let beside = [
+            C::ShowRunForm(false),
+            C::SetBeside(Some(Box::new(june))),
+            C::ShowTuning(View::Beside),
+        ];
+        scene("demo-beside", beside.into());
+        scene("demo-sample", [C::ShowTuning(View::Sample)].into());
+        let figure = [
+            C::SetBeside(None),
+            C::ShowTuning(View::Thresholds),
+            C::ShowRunForm(false),
+            C::ShowPane(PaneKind::Figure),
+        ];
         scene("demo-figure", Scene::from(figure).then(Act::StartFigure));
         let train = C::CreateRuns {
             runs: vec![(spec.clone(), run.to_owned())],

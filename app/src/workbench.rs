@@ -1049,6 +1049,10 @@ impl Workbench {
                 self.state.run_form = true;
             }
             C::ShowRunForm(open) => self.state.run_form = open,
+            C::ShowTuning(view) => {
+                self.state.tuning_view = view;
+                self.apply(C::ShowPane(PaneKind::Tuning));
+            }
             C::CreateRuns { runs, start } => self.create_runs(runs, start),
             C::SelectRun(dir) => self.state.selected_run = Some(dir),
             C::ResumeRun => self.wish_of_chosen(Wish::Run),

@@ -30,7 +30,6 @@ const NARROW: f32 = 66.0 * SPACE;
 /// Every field of the head selection.
 #[derive(Default)]
 pub struct Tuning {
-    view: View,
     strips: Strips,
     beside: Beside,
     sample: SampleForm,
@@ -38,7 +37,7 @@ pub struct Tuning {
 
 /// What the pane shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum View {
+pub enum View {
     /// The form with its strips.
     #[default]
     Thresholds,
@@ -49,7 +48,8 @@ enum View {
 }
 
 impl View {
-    const ALL: [Self; 3] = [Self::Thresholds, Self::Beside, Self::Sample];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Thresholds, Self::Beside, Self::Sample];
 
     fn label(self) -> &'static str {
         match self {
@@ -88,18 +88,21 @@ impl Pane for Tuning {
         let inspector = context.inspector;
         let report = inspector.report().map(|r| &**r);
         self.strips.update(report, inspector.is_busy(context.state));
+        let view = context.state.tuning_view;
         let is_high = ui.available_height() >= ROOM_FOR_NUMBERS;
         ui.horizontal_wrapped(|ui| {
             if ui.available_width() < NARROW {
                 ui.spacing_mut().button_padding.x = SPACE;
                 ui.spacing_mut().item_spacing.x = SPACE / 2.0;
             }
-            for view in View::ALL {
-                ui.selectable_value(&mut self.view, view, view.label())
-                    .on_hover_text(view.help());
+            for choice in View::ALL {
+                let button = ui.selectable_label(view == choice, choice.label());
+                if button.on_hover_text(choice.help()).clicked() {
+                    context.send(Command::ShowTuning(choice));
+                }
             }
         });
-        let shows_table = self.view != View::Beside;
+        let shows_table = view != View::Beside;
         if shows_table && is_high {
             ui.scope(|ui| numbers::table_ui(ui, context));
         } else if shows_table {
@@ -108,15 +111,15 @@ impl Pane for Tuning {
         ui.separator();
         let mut selection = context.state.settings.selection.clone();
         ScrollArea::vertical()
-            .id_salt(self.view.label())
+            .id_salt(view.label())
             .auto_shrink([false, false])
             .show(ui, |ui| {
                 // The floating scroll bar must not lie on the numbers.
                 ui.set_max_width(ui.available_width() - 3.0 * SPACE);
-                if self.view == View::Thresholds && !is_high {
+                if view == View::Thresholds && !is_high {
                     ui.scope(|ui| numbers::table_ui(ui, context));
                 }
-                match self.view {
+                match view {
                     View::Thresholds => {
                         if numbers::status_ui(ui, context) {
                             selection.elbow.mode = ElbowMode::None;
