@@ -14,7 +14,7 @@ Image.open(f"{walk}/dark-demo-attention.png").convert("RGB").save("assets/pictur
 # Left, top and width of each card's picture; a card is 224 x 136 points.
 cards = {
     "demo": ("dark-demo-attention", 695, 238, 284),
-    "dataset": ("dark-demo-attention", 1546, 608, 170),
+    "dataset": ("dark-demo-attention", 1546, 760, 170),
     "run": ("dark-demo-runs", 352, 212, 486),
     "capture": ("dark-demo-attention", 366, 674, 206),
 }
