@@ -22,6 +22,10 @@ cargo test --release --locked --workspace --no-fail-fast
 step "lints"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
+step "the fuzz target"
+# Not part of the workspace, so that nobody needs its engine to build; that it still compiles is worth knowing.
+cargo check --locked --manifest-path core/grounding/fuzz/Cargo.toml --target-dir target/fuzz
+
 step "the real window"
 bash tests/window.sh target/window
 

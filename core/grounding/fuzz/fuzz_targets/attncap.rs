@@ -105,7 +105,7 @@ fn look(capture: &Capture) {
         if let Ok(maps) = capture.head_maps_for(&subtracted, view)
             && let Ok(map) = heat_map(&maps, &[], &subtracted)
         {
-            let _ = Gaze::from_map_or_empty(map, &subtracted.mask, 1);
+            let _ = Gaze::from_map_or_why(map, &subtracted.mask, 1);
         }
     }
 }
