@@ -1064,6 +1064,55 @@ impl Default for MaskRule {
 }
 
 impl MaskRule {
+    /// The area, where it is exact.
+    pub fn budget(&self) -> Option<Budget> {
+        let mut rule = *self;
+        rule.budget_mut().map(|budget| *budget)
+    }
+
+    /// The same, to be changed.
+    pub fn budget_mut(&mut self) -> Option<&mut Budget> {
+        match self {
+            Self::TopN(budget)
+            | Self::RegionBudget(budget)
+            | Self::TwoRegionsBudget { budget, .. } => Some(budget),
+            Self::Mean
+            | Self::KeepMass(_)
+            | Self::RegionComponent { .. }
+            | Self::TwoRegions { .. } => None,
+        }
+    }
+
+    /// The threshold mask that this is, or that its regions are taken from.
+    pub fn base(&self) -> Option<BaseMask> {
+        match *self {
+            Self::RegionComponent { base }
+            | Self::TwoRegions { base }
+            | Self::TwoRegionsBudget { base, .. } => Some(base),
+            Self::KeepMass(share) => Some(BaseMask::KeepMass(share)),
+            Self::Mean => Some(BaseMask::Mean),
+            Self::TopN(_) | Self::RegionBudget(_) => None,
+        }
+    }
+
+    /// The share of the mass that [`MaskRule::base`] keeps, to be changed; `None` where it keeps what is above the mean.
+    pub fn kept_mass_mut(&mut self) -> Option<&mut f64> {
+        match self {
+            Self::KeepMass(share)
+            | Self::RegionComponent {
+                base: BaseMask::KeepMass(share),
+            }
+            | Self::TwoRegions {
+                base: BaseMask::KeepMass(share),
+            }
+            | Self::TwoRegionsBudget {
+                base: BaseMask::KeepMass(share),
+                ..
+            } => Some(share),
+            _ => None,
+        }
+    }
+
     /// # Errors
     /// [`Error::Option`] naming the value.
     pub(crate) fn validate(&self) -> Result<()> {

@@ -600,3 +600,15 @@ fn meaningless_options_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_mask_rule_tells_its_area_and_its_base() {
+    let budget = Budget::Patches(7);
+    assert_eq!(MaskRule::TopN(budget).budget(), Some(budget));
+    assert_eq!(MaskRule::Mean.budget(), None);
+    let mut kept = MaskRule::KeepMass(0.3);
+    assert_eq!(kept.base(), Some(BaseMask::KeepMass(0.3)));
+    *kept.kept_mass_mut().unwrap() = 0.4;
+    assert_eq!(kept, MaskRule::KeepMass(0.4));
+    assert_eq!(MaskRule::Mean.kept_mass_mut(), None);
+}

@@ -164,24 +164,14 @@ impl Field {
                     matches!(s.aggregate, Aggregate::Selected { .. } | Aggregate::Head(_));
                 smoothed.then_some(s.smoothing.sigma)
             }
-            Self::Area | Self::Patches => match (self, budget(&s.mask)?) {
+            Self::Area | Self::Patches => match (self, s.mask.budget()?) {
                 (Self::Area, Budget::Share(share)) => Some(share),
                 (Self::Patches, Budget::Patches(n)) => Some(n as f64),
                 _ => None,
             },
-            Self::KeepMass => match s.mask {
-                MaskRule::KeepMass(share)
-                | MaskRule::RegionComponent {
-                    base: BaseMask::KeepMass(share),
-                }
-                | MaskRule::TwoRegions {
-                    base: BaseMask::KeepMass(share),
-                }
-                | MaskRule::TwoRegionsBudget {
-                    base: BaseMask::KeepMass(share),
-                    ..
-                } => Some(share),
-                _ => None,
+            Self::KeepMass => match s.mask.base()? {
+                BaseMask::KeepMass(share) => Some(share),
+                BaseMask::Mean => None,
             },
             Self::FirstShare => match s.mask {
                 MaskRule::TwoRegionsBudget { share1, .. } => Some(share1),
@@ -213,32 +203,19 @@ impl Field {
             Self::Candidates => changed.candidates = whole.max(1),
             Self::K => changed.k = whole.max(1),
             Self::Sigma => changed.smoothing.sigma = value,
-            Self::Area | Self::Patches => match &mut changed.mask {
-                MaskRule::TopN(budget)
-                | MaskRule::RegionBudget(budget)
-                | MaskRule::TwoRegionsBudget { budget, .. } => {
-                    *budget = if self == Self::Area {
-                        Budget::Share(value)
-                    } else {
-                        Budget::Patches(whole.max(1))
+            Self::Area | Self::Patches => {
+                if let Some(budget) = changed.mask.budget_mut() {
+                    *budget = match self {
+                        Self::Area => Budget::Share(value),
+                        _ => Budget::Patches(whole.max(1)),
                     };
                 }
-                _ => {}
-            },
-            Self::KeepMass => match &mut changed.mask {
-                MaskRule::KeepMass(share)
-                | MaskRule::RegionComponent {
-                    base: BaseMask::KeepMass(share),
+            }
+            Self::KeepMass => {
+                if let Some(share) = changed.mask.kept_mass_mut() {
+                    *share = value;
                 }
-                | MaskRule::TwoRegions {
-                    base: BaseMask::KeepMass(share),
-                }
-                | MaskRule::TwoRegionsBudget {
-                    base: BaseMask::KeepMass(share),
-                    ..
-                } => *share = value,
-                _ => {}
-            },
+            }
             Self::FirstShare => {
                 if let MaskRule::TwoRegionsBudget { share1, .. } = &mut changed.mask {
                     *share1 = value;
@@ -284,17 +261,5 @@ impl Field {
             self,
             Self::Candidates | Self::K | Self::Patches | Self::Dilate
         )
-    }
-}
-
-fn budget(rule: &MaskRule) -> Option<Budget> {
-    match rule {
-        MaskRule::TopN(budget)
-        | MaskRule::RegionBudget(budget)
-        | MaskRule::TwoRegionsBudget { budget, .. } => Some(*budget),
-        MaskRule::Mean
-        | MaskRule::KeepMass(_)
-        | MaskRule::RegionComponent { .. }
-        | MaskRule::TwoRegions { .. } => None,
     }
 }

@@ -119,8 +119,8 @@ impl Form<'_> {
 
     pub(super) fn mask(&self, ui: &mut Ui, s: &mut HeadSelection) {
         section(ui, "Mask");
-        let base = base_of(&s.mask).unwrap_or_default();
-        let budget = budget_of(&s.mask).unwrap_or_default();
+        let base = s.mask.base().unwrap_or_default();
+        let budget = s.mask.budget().unwrap_or_default();
         let share = match base {
             BaseMask::KeepMass(share) => share,
             BaseMask::Mean => 0.6,
@@ -273,44 +273,5 @@ impl Form<'_> {
             .is_none()
             .then_some("Only for two regions of exact area");
         self.threshold(ui, s, &threshold, why);
-    }
-}
-
-fn base_of(rule: &MaskRule) -> Option<BaseMask> {
-    match rule {
-        MaskRule::RegionComponent { base }
-        | MaskRule::TwoRegions { base }
-        | MaskRule::TwoRegionsBudget { base, .. } => Some(*base),
-        MaskRule::KeepMass(share) => Some(BaseMask::KeepMass(*share)),
-        MaskRule::Mean => Some(BaseMask::Mean),
-        MaskRule::TopN(_) | MaskRule::RegionBudget(_) => None,
-    }
-}
-
-fn budget_of(rule: &MaskRule) -> Option<Budget> {
-    match rule {
-        MaskRule::TopN(budget)
-        | MaskRule::RegionBudget(budget)
-        | MaskRule::TwoRegionsBudget { budget, .. } => Some(*budget),
-        MaskRule::Mean
-        | MaskRule::KeepMass(_)
-        | MaskRule::RegionComponent { .. }
-        | MaskRule::TwoRegions { .. } => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rule_keeps_area_and_base_when_it_is_exchanged() {
-        let budget = Budget::Patches(7);
-        assert_eq!(budget_of(&MaskRule::TopN(budget)), Some(budget));
-        assert_eq!(
-            base_of(&MaskRule::KeepMass(0.3)),
-            Some(BaseMask::KeepMass(0.3))
-        );
-        assert_eq!(budget_of(&MaskRule::Mean), None);
     }
 }
