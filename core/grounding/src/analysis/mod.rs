@@ -471,15 +471,7 @@ impl Analysis {
             frames,
             kept,
         } = self;
-        Work {
-            store,
-            frames,
-            selection,
-            watch,
-            only_tuning: false,
-            began: Instant::now(),
-        }
-        .run(kept)
+        Work::new(store, frames, selection, watch).run(kept)
     }
 
     /// Evaluates another selection beside the one in use, which keeps its results.
@@ -491,15 +483,7 @@ impl Analysis {
         selection: &HeadSelection,
         watch: &dyn Watch,
     ) -> Result<Evaluation> {
-        Work {
-            store: &self.store,
-            frames: &self.frames,
-            selection,
-            watch,
-            only_tuning: false,
-            began: Instant::now(),
-        }
-        .run(&mut self.kept.clone())
+        Work::new(&self.store, &self.frames, selection, watch).run(&mut self.kept.clone())
     }
 
     /// How the mean IoU of the tuning split depends on one threshold, all others as in `selection`; `None` where the
@@ -517,13 +501,10 @@ impl Analysis {
             return Ok(None);
         }
         let run = |selection: &HeadSelection, kept: &mut Kept| {
+            let quiet = Quiet(watch);
             let work = Work {
-                store: &self.store,
-                frames: &self.frames,
-                selection,
-                watch: &Quiet(watch),
                 only_tuning: true,
-                began: Instant::now(),
+                ..Work::new(&self.store, &self.frames, selection, &quiet)
             };
             work.run(kept)
         };
@@ -594,10 +575,35 @@ struct Work<'a> {
     watch: &'a dyn Watch,
     /// Leave the held-out split out.
     only_tuning: bool,
+    /// Maps kept per frame.
+    most_maps: usize,
     began: Instant,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(
+        store: &'a Store,
+        frames: &'a [Frame],
+        selection: &'a HeadSelection,
+        watch: &'a dyn Watch,
+    ) -> Self {
+        // As many as fit into a quarter of the memory for weights, at least those in use.
+        let one_each: usize = frames
+            .iter()
+            .map(|f| (1 + usize::from(f.swapped.is_some())) * f.main.shell.grid.len())
+            .sum();
+        let fitting = store.limit() / 4 / (one_each * size_of::<f64>()).max(1);
+        Self {
+            store,
+            frames,
+            selection,
+            watch,
+            only_tuning: false,
+            most_maps: fitting.clamp(selection.k.min(64), 64),
+            began: Instant::now(),
+        }
+    }
+
     fn run(&self, kept: &mut Kept) -> Result<Evaluation> {
         self.selection.validate()?;
         kept.prepare(self.selection, self.frames.len());
@@ -848,7 +854,7 @@ impl Work<'_> {
                 &one
             }
             whole => {
-                let values = remember(known, MapKey::Whole(whole), self.most_maps(), || {
+                let values = remember(known, MapKey::Whole(whole), self.most_maps, || {
                     let map = heat_map(&self.maps(side)?, &[], self.selection)?;
                     Ok(map.values.into())
                 })?;
@@ -865,7 +871,7 @@ impl Work<'_> {
         let patches = side.shell.grid.len();
         let mut total = vec![0.0; patches];
         for &head in heads {
-            let map = remember(known, MapKey::Head(head), self.most_maps(), || {
+            let map = remember(known, MapKey::Head(head), self.most_maps, || {
                 let flat = side.shell.flat(head)?;
                 let mut weights = vec![0.0; patches];
                 let range = flat * patches..(flat + 1) * patches;
@@ -878,17 +884,6 @@ impl Work<'_> {
             grid: side.shell.grid,
             values: total,
         })
-    }
-
-    /// Maps kept per frame: as many as fit into a quarter of the memory for weights, at least those in use.
-    fn most_maps(&self) -> usize {
-        let per_head: usize = self
-            .frames
-            .iter()
-            .map(|f| (1 + usize::from(f.swapped.is_some())) * f.main.shell.grid.len())
-            .sum();
-        let fitting = self.store.limit() / 4 / (per_head * size_of::<f64>()).max(1);
-        fitting.clamp(self.selection.k.min(64), 64)
     }
 }
 
