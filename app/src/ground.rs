@@ -501,14 +501,6 @@ impl fmt::Display for Grounded {
     }
 }
 
-/// The standard error of the mean IoU, e.g. `±0.012`; nothing for a single frame.
-pub fn sem_text(metrics: &grounding::DatasetMetrics, digits: usize) -> String {
-    match metrics.iou_sem.is_finite() {
-        true => format!("±{:.digits$}", metrics.iou_sem),
-        false => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,9 @@ const INLINE_HEADS: usize = 20_000;
 /// Curves that are not there after this are left out until something else is asked.
 const CURVE_BUDGET: Duration = Duration::from_secs(20);
 
+/// Frames that are read together.
+const PIECE: usize = 64;
+
 /// Numbers are wanted for this selection.
 #[derive(Clone)]
 pub struct MetricsRequest {
@@ -65,6 +68,16 @@ impl MetricsRequest {
         let beside = self.beside.as_ref();
         beside.filter(|beside| !beside.reads_like(&self.selection))
     }
+
+    /// What is wanted of that selection alone; both together keep to the memory that is set.
+    fn apart(&self) -> Option<Self> {
+        self.beside_apart().map(|beside| Self {
+            selection: beside.clone(),
+            beside: None,
+            memory: self.memory / 2,
+            ..self.clone()
+        })
+    }
 }
 
 impl PartialEq for MetricsRequest {
@@ -101,14 +114,8 @@ struct PreparedFrame {
 
 impl Prepared {
     fn new(request: &MetricsRequest) -> Self {
-        let apart = request.beside_apart().map(|beside| MetricsRequest {
-            selection: beside.clone(),
-            beside: None,
-            memory: request.memory / 2,
-            ..request.clone()
-        });
-        // Both together keep to the memory that is set.
-        let memory = request.memory / if apart.is_some() { 2 } else { 1 };
+        let apart = request.apart();
+        let memory = apart.as_ref().map_or(request.memory, |apart| apart.memory);
         Self {
             request: request.clone(),
             analysis: Analysis::new(memory),
@@ -124,21 +131,19 @@ impl Prepared {
             .frames
             .get(self.frames.len()..)
             .unwrap_or_default();
-        let read: Vec<_> = new
-            .par_iter()
-            .map(|frame| Self::read(request, frame))
-            .collect();
-        for (frame, read) in new.iter().zip(read) {
-            self.push(frame, read)?;
+        // In pieces, so that few frames lie in memory beside what is kept of them.
+        for piece in new.chunks(PIECE) {
+            let read: Vec<_> = piece
+                .par_iter()
+                .map(|frame| Self::read(request, frame))
+                .collect();
+            for (frame, read) in piece.iter().zip(read) {
+                self.push(frame, read)?;
+            }
         }
         self.request = request.clone();
-        if let (Some(apart), Some(beside)) = (&mut self.apart, &request.beside) {
-            apart.extend(&MetricsRequest {
-                selection: beside.clone(),
-                beside: None,
-                memory: apart.request.memory,
-                ..request.clone()
-            })?;
+        if let (Some(apart), Some(request)) = (&mut self.apart, request.apart()) {
+            apart.extend(&request)?;
         }
         Ok(())
     }

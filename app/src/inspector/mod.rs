@@ -36,7 +36,7 @@ pub use truth::{Truth, TruthSource, mask_rect};
 use crate::capture_file::OpenCaptures;
 use crate::command::Command;
 use crate::jobs::Jobs;
-use crate::state::{Source, WorkbenchState};
+use crate::state::{Sample, Source, WorkbenchState};
 use crate::toasts::Notice;
 use crate::worker::{guard, spawn_worker};
 use captures::{CaptureReply, Captures, SurveyReply, SurveyRequest};
@@ -135,8 +135,8 @@ pub struct Inspector {
     look_asked: Option<Instant>,
     survey: Option<Arc<Survey>>,
     survey_of: Option<SurveyOf>,
-    /// Frames that were asked for.
-    survey_frames: usize,
+    /// How much was asked for.
+    survey_sample: Sample,
     survey_wanted: AtomicBool,
     report: Option<Arc<Report>>,
     heads: Option<HeadsMemo>,
@@ -287,7 +287,7 @@ impl Inspector {
             look_asked: None,
             survey: None,
             survey_of: None,
-            survey_frames: 0,
+            survey_sample: Sample::default(),
             survey_wanted: AtomicBool::new(false),
             report: None,
             heads: None,
@@ -563,10 +563,10 @@ impl Inspector {
             (Some(before), Some(of)) => before.serves(of),
             (before, of) => before.is_none() && of.is_none(),
         };
-        if serves && !again && self.survey_frames == state.sample.frames {
+        if serves && !again && self.survey_sample == state.sample {
             return;
         }
-        self.survey_frames = state.sample.frames;
+        self.survey_sample = state.sample;
         let Some(workers) = &mut self.workers else {
             return;
         };

@@ -1,8 +1,11 @@
 //! The dataset analysis gives what the plain functions give, and computes no more than it must.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod common;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::Noise;
 use grounding::analysis::{Field, Form, Progress, Summary};
 use grounding::*;
 use parking_lot::Mutex;
@@ -14,18 +17,6 @@ const HEADS: usize = 3;
 const LANGUAGE: HeadId = HeadId { layer: 3, head: 1 };
 /// Looks at one place whatever is said.
 const SALIENT: HeadId = HeadId { layer: 2, head: 2 };
-
-/// Numbers below one, the same every time.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-}
 
 /// Patch of the object that instruction 0 or 1 names in a frame; never at the border.
 fn object(frame: usize, instruction: usize) -> usize {

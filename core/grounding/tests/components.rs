@@ -1,6 +1,9 @@
 //! Spatial entropy against the plainest way to say it: one patch after the other, with the logarithm of the standard
 //! library, on grids whose rows are shorter than a machine word, as long and longer.
 
+mod common;
+
+use common::Noise;
 use grounding::{
     BottomRow, Connectivity, EntropyRule, EntropyTotal, EntropyWeight, Floor, Grid, HeadSelection,
     Meter, spatial_entropy,
@@ -25,17 +28,7 @@ const GRIDS: [(usize, usize); 16] = [
     (70, 3),
 ];
 
-/// Uniform numbers from 0 to 1.
-struct Noise(u64);
-
 impl Noise {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
     /// A map of which a share of the patches is bright.
     fn map(&mut self, grid: Grid, bright: f32) -> Vec<f32> {
         let scale = 1.0 / grid.len() as f32;

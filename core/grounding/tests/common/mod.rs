@@ -3,6 +3,12 @@
 //! A folder holds `manifest.json`, one safetensors file per case (`in.*` tensors are given, `out.*` are wanted) and one
 //! of edge cases. The set in `tests/fixtures` is small and always there; `GAZELAB_FIXTURES` names a further one.
 #![allow(dead_code, reason = "not every test file needs all of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -16,6 +22,18 @@ use serde_json::Value;
 /// A line that is seen whether or not the test fails, unlike those of `eprintln`.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Uniform numbers from 0 to 1, the same every time; the seed must not be 0.
+pub struct Noise(pub u64);
+
+impl Noise {
+    pub fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u64 << 24) as f32
+    }
 }
 
 /// One folder of fixtures.
